@@ -1,0 +1,169 @@
+"""Endless pairs of a labelled and an unlabelled batch that depend on nothing but seed and batch number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from ..utils import InputError
+from .slice_bank import SliceBank
+
+__all__ = ["PairedSliceLoader"]
+
+_LABELLED, _UNLABELLED, _FOREGROUND, _COIN = range(4)
+
+
+class PairedSliceLoader:
+    """Yields ``{"labelled": {"image", "label"}, "unlabelled": {"image"}}``, slices ``(B, 1, H, W)``.
+
+    Images are float32 in [-1, 1], labels uint8 index maps. The unlabelled stream holds all slices: those of
+    the unlabelled bank and, without their masks, those of the labelled one. Each stream is a row of
+    permutations (passes) of its slices; pass p is drawn from a generator seeded with (seed, stream, p). Batch
+    i is therefore the same whenever and in whichever process it is asked for, and a resumed run goes on
+    exactly where it stopped.
+
+    Args:
+        labelled: bank with masks.
+        unlabelled: bank without masks (masks in it are not used), or None.
+        batch_size: slices of each of the two batches.
+        num_batches: batches of one iteration over the loader (an "epoch" of the trainer). The next iteration
+            goes on with the following batches.
+        seed: start of the streams.
+        position: number of the first batch.
+        labelled_foreground_fraction: probability that a labelled slice is drawn from those that show an
+            organ; None draws uniformly from all.
+
+    Raises:
+        InputError: no masks in the labelled bank, no slice with an organ where a fraction asks for it,
+            different slice sizes, or numbers out of range.
+    """
+
+    def __init__(
+        self,
+        labelled: SliceBank,
+        unlabelled: SliceBank | None,
+        batch_size: int,
+        num_batches: int,
+        seed: int = 0,
+        position: int = 0,
+        labelled_foreground_fraction: float | None = None,
+    ) -> None:
+        if not labelled.labelled:
+            raise InputError("the labelled slice bank has no masks", fix="list scans with masks as labelled")
+        if unlabelled is not None and unlabelled.images.shape[1:] != labelled.images.shape[1:]:
+            raise InputError(
+                "labelled and unlabelled slices differ in size",
+                got=tuple(unlabelled.images.shape[1:]),
+                wanted=tuple(labelled.images.shape[1:]),
+                fix="use the same preprocessing for both",
+            )
+        if batch_size < 1 or num_batches < 1 or position < 0:
+            raise InputError(
+                "slice loader",
+                got=f"batch_size {batch_size}, num_batches {num_batches}, position {position}",
+                wanted="batch_size and num_batches of at least 1, position of at least 0",
+            )
+        fraction = labelled_foreground_fraction
+        if fraction is not None and not 0 <= fraction <= 1:
+            raise InputError("option labelled_foreground_fraction", got=fraction, wanted="0..1 or None")
+        self.labelled, self.unlabelled = labelled, unlabelled
+        self.batch_size, self.num_batches = int(batch_size), int(num_batches)
+        self.seed, self.position = int(seed), int(position)
+        self.labelled_foreground_fraction = fraction
+        self._foreground = self._background = torch.empty(0, dtype=torch.long)
+        if fraction is not None:
+            shows = (labelled.labels > 0).flatten(1).any(dim=1)
+            self._foreground = torch.nonzero(shows).flatten()
+            self._background = torch.nonzero(~shows).flatten()
+            if fraction > 0 and len(self._foreground) == 0:
+                raise InputError(
+                    "the labelled slice bank shows no organ", fix="check the masks and the label mapping"
+                )
+        self._passes: dict[int, tuple[int, torch.Tensor]] = {}
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
+        for _ in range(self.num_batches):
+            batch = self.batch(self.position)
+            # Moved on before the batch is handed out: a state saved while it is in work asks for the next.
+            self.position += 1
+            yield batch
+
+    def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
+        """Batch number ``index`` (0, 1, ...), whatever was asked for before."""
+        chosen = self._labelled_indices(index)
+        return {
+            "labelled": {
+                "image": self.labelled.images[chosen].to(torch.float32),
+                "label": self.labelled.labels[chosen],
+            },
+            "unlabelled": {"image": self._all_images(self._stream(_UNLABELLED, self._total(), index))},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position and seed, plain numbers."""
+        return {"position": self.position, "seed": self.seed, "batch_size": self.batch_size}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            InputError: the state was saved with another batch size, with which positions mean other slices.
+        """
+        if int(state.get("batch_size", self.batch_size)) != self.batch_size:
+            raise InputError(
+                "resuming with another batch_size",
+                got=self.batch_size,
+                wanted=int(state["batch_size"]),
+                fix="resume with the batch size of the first run, or start anew",
+            )
+        self.position, self.seed = int(state["position"]), int(state.get("seed", self.seed))
+        self._passes.clear()
+
+    def _total(self) -> int:
+        return len(self.labelled) + (0 if self.unlabelled is None else len(self.unlabelled))
+
+    def _all_images(self, indices: torch.Tensor) -> torch.Tensor:
+        """Pick from both banks as if they were one, without a second copy of them in memory."""
+        if self.unlabelled is None:
+            return self.labelled.images[indices].to(torch.float32)
+        count = len(self.unlabelled)
+        chosen = [
+            self.unlabelled.images[i] if i < count else self.labelled.images[i - count] for i in indices
+        ]
+        return torch.stack([image.to(torch.float32) for image in chosen])
+
+    def _labelled_indices(self, index: int) -> torch.Tensor:
+        if self.labelled_foreground_fraction is None:
+            return self._stream(_LABELLED, len(self.labelled), index)
+        if len(self._background) == 0:
+            return self._foreground[self._stream(_FOREGROUND, len(self._foreground), index)]
+        coin = torch.rand(self.batch_size, generator=self._generator(_COIN, index))
+        from_foreground = coin < self.labelled_foreground_fraction
+        background = self._background[self._stream(_LABELLED, len(self._background), index)]
+        if len(self._foreground) == 0:
+            return background
+        foreground = self._foreground[self._stream(_FOREGROUND, len(self._foreground), index)]
+        return torch.where(from_foreground, foreground, background)
+
+    def _stream(self, stream: int, count: int, index: int) -> torch.Tensor:
+        """Entries ``index * batch_size ...`` of the endless row of permutations of ``count`` slices."""
+        places = range(index * self.batch_size, (index + 1) * self.batch_size)
+        return torch.tensor([int(self._pass(stream, count, p // count)[p % count]) for p in places])
+
+    def _pass(self, stream: int, count: int, number: int) -> torch.Tensor:
+        kept = self._passes.get(stream)
+        if kept is None or kept[0] != number:
+            kept = (number, torch.randperm(count, generator=self._generator(stream, number)))
+            self._passes[stream] = kept
+        return kept[1]
+
+    def _generator(self, stream: int, number: int) -> torch.Generator:
+        # Three counters into 63 bits by odd multipliers: neighbours get unrelated seeds.
+        mixed = self.seed * 0x9E3779B97F4A7C15 + stream * 0xBF58476D1CE4E5B9 + number * 0x94D049BB133111EB
+        mixed ^= (mixed & (2**64 - 1)) >> 31
+        return torch.Generator().manual_seed(mixed & (2**63 - 1))

@@ -1,0 +1,17 @@
+"""Training and evaluation engines; networks and losses are given to them."""
+
+from .ema import EmaByImages
+from .phase_trainer import Phase, PhaseTrainer, TrainingDiverged
+from .scan_evaluator import ScanEvaluator
+from .semantic_gan import SemanticGANTrainer
+from .style_encoder import StyleEncoderTrainer
+
+__all__ = [
+    "EmaByImages",
+    "Phase",
+    "PhaseTrainer",
+    "ScanEvaluator",
+    "SemanticGANTrainer",
+    "StyleEncoderTrainer",
+    "TrainingDiverged",
+]

@@ -1,0 +1,281 @@
+"""A trainer that runs named phases: one training engine for every method.
+
+MONAI's GanTrainer and AdversarialTrainer know one critic and no lazy regularisers, and their state
+cannot be resumed exactly; this one is a ``monai.engines.Trainer``, so MONAI's handlers attach as usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import Trainer
+from torch import nn
+
+from ..utils.checkpoint import load_checkpoint, save_checkpoint
+from ..utils.errors import InputError
+
+Terms = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser step of a method.
+
+    Args:
+        name: as it appears in logs, ``<stage>/<phase>`` by convention.
+        players: names of the networks this phase trains; all others are frozen while it runs.
+        optimizer: name of the optimiser that steps.
+        loss: maps a batch to named terms, which are summed.
+        every: run at iterations divisible by this (lazy regularisation); the loss carries the factor.
+        start, stop: first iteration, and the iteration before which it ends (None: never).
+        clip: largest gradient norm (None: no clipping).
+        full_precision: run outside of mixed precision (double backward, distances).
+    """
+
+    name: str
+    players: Sequence[str]
+    optimizer: str
+    loss: Callable[[Any], Terms]
+    every: int = 1
+    start: int = 0
+    stop: int | None = None
+    clip: float | None = None
+    full_precision: bool = False
+
+    def due(self, iteration: int) -> bool:
+        """Whether the phase runs at this iteration, counted from 0."""
+        inside = iteration >= self.start and (self.stop is None or iteration < self.stop)
+        return inside and (iteration - self.start) % self.every == 0
+
+
+class TrainingDiverged(RuntimeError):
+    """Raised when losses or gradients stay non-finite; names phase, term and the last good checkpoint."""
+
+
+class PhaseTrainer(Trainer):
+    """Base of all training engines; a method gives ``phases()`` and one function a phase.
+
+    Args:
+        device: where to train.
+        max_epochs, epoch_length: length of the training; an epoch is a number of iterations.
+        train_data_loader: gives batches; with ``state_dict``/``load_state_dict`` it is resumed exactly.
+        networks: name to network; what a phase names as players.
+        optimizers: name to optimiser.
+        output_dir: folder of ``last.pt`` (None: no checkpoints).
+        checkpoint_every: iterations between checkpoints.
+        seed: with the iteration, seeds torch before each iteration, so that a resumed run draws the same
+            numbers as one that was never stopped.
+        mixed_precision: run phases under bfloat16 autocast (see the performance page before use on a CPU).
+        settings: plain values that identify this training; a checkpoint of other settings is refused.
+        max_bad_steps: consecutive non-finite steps that are skipped before the training stops.
+        train_handlers: MONAI or Ignite handlers.
+
+    Output: ``engine.state.output`` is a dict of floats: ``loss`` and one entry per term of each phase that ran.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        max_epochs: int,
+        train_data_loader: Iterable,
+        networks: dict[str, nn.Module],
+        optimizers: dict[str, torch.optim.Optimizer],
+        epoch_length: int | None = None,
+        output_dir: str | Path | None = None,
+        checkpoint_every: int = 100,
+        seed: int = 0,
+        mixed_precision: bool = False,
+        settings: dict[str, Any] | None = None,
+        max_bad_steps: int = 20,
+        train_handlers: Sequence | None = None,
+    ) -> None:
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            data_loader=train_data_loader,
+            epoch_length=epoch_length,
+            handlers=list(train_handlers or []),
+            decollate=False,
+        )
+        self.networks = networks
+        self.optimizers = optimizers
+        self.output_dir = Path(output_dir) if output_dir is not None else None
+        self.checkpoint_every = checkpoint_every
+        self.seed = seed
+        self.mixed_precision = mixed_precision
+        self.settings = settings or {}
+        self.max_bad_steps = max_bad_steps
+        self.bad_steps = 0
+        self.skipped_steps = 0
+        self.shared: dict[str, Any] = {}
+        self.state.images_seen = 0
+        self.state.output = {}
+        self.schedule = tuple(self.phases())
+        for network in networks.values():
+            network.to(device)
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._maybe_checkpoint)
+        self.add_event_handler(Events.COMPLETED, self._on_completed)
+
+    # ---- what a method gives -------------------------------------------------------------------
+    def phases(self) -> Sequence[Phase]:
+        """The phases of one iteration, in order."""
+        raise NotImplementedError("a training engine must list its phases")
+
+    def batch_size(self, batch: Any) -> int:
+        """Images of a batch, for counting; by default the unlabelled, else the labelled part."""
+        part = batch.get("unlabelled") or batch["labelled"]
+        return int(part["image"].shape[0])
+
+    def before_iteration(self, iteration: int, batch: Any) -> None:
+        """Hook before the phases (learning rates, schedules)."""
+
+    def after_iteration(self, iteration: int, batch: Any) -> None:
+        """Hook after the phases (moving averages)."""
+
+    def extra_state(self) -> dict[str, Any]:
+        """What else a checkpoint must hold: tensors and plain values."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` gave."""
+
+    def on_finished(self) -> None:
+        """Write the stage's result (called once, before the stage counts as finished)."""
+
+    # ---- running -------------------------------------------------------------------------------
+    @property
+    def total_iterations(self) -> int:
+        return int(self.state.max_epochs) * int(self.state.epoch_length)
+
+    @property
+    def checkpoint_path(self) -> Path | None:
+        return None if self.output_dir is None else self.output_dir / "last.pt"
+
+    def run(self) -> None:
+        """Train to the end, going on from ``last.pt`` if there is one; a finished stage returns at once."""
+        path = self.checkpoint_path
+        if path is not None and path.is_file():
+            self.load_training_state(load_checkpoint(path, map_location="cpu"))
+        if self.state.iteration >= self.total_iterations:
+            return
+        super().run()
+
+    def _iteration(self, engine: Any, batchdata: Any) -> dict[str, float]:
+        iteration = self.state.iteration - 1
+        torch.manual_seed((self.seed * 1_000_003 + iteration) % 2**63)
+        batch = self._to_device(batchdata)
+        self.shared = {}
+        self.state.images_seen += self.batch_size(batch)
+        self.before_iteration(iteration, batch)
+        output: dict[str, float] = {}
+        for phase in self.schedule:
+            if phase.due(iteration):
+                output.update(self._run_phase(phase, batch))
+        self.after_iteration(iteration, batch)
+        output["loss"] = sum(output.values())
+        return output
+
+    def _run_phase(self, phase: Phase, batch: Any) -> dict[str, float]:
+        for name, network in self.networks.items():
+            network.requires_grad_(name in phase.players)
+        optimizer = self.optimizers[phase.optimizer]
+        optimizer.zero_grad(set_to_none=True)
+        with self.precision(phase):
+            terms = phase.loss(batch)
+        total = torch.stack([t.float() for t in terms.values()]).sum()
+        total.backward()
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, phase.clip if phase.clip is not None else float("inf"))
+        values = {f"{phase.name}/{k}" if k else phase.name: float(v.detach()) for k, v in terms.items()}
+        if bool(torch.isfinite(total.detach())) and bool(torch.isfinite(norm)):
+            optimizer.step()
+            self.bad_steps = 0
+        else:
+            self._skip_step(phase, values)
+        return values
+
+    def precision(self, phase: Phase) -> Any:
+        """Autocast context of a phase."""
+        if not self.mixed_precision or phase.full_precision:
+            return nullcontext()
+        return torch.autocast(torch.device(self.state.device).type, dtype=torch.bfloat16)
+
+    def _skip_step(self, phase: Phase, values: dict[str, float]) -> None:
+        self.skipped_steps += 1
+        self.bad_steps += 1
+        if self.bad_steps >= self.max_bad_steps:
+            bad = [k for k, v in values.items() if v != v or v in (float("inf"), float("-inf"))]
+            raise TrainingDiverged(
+                f"phase {phase.name}: {self.bad_steps} steps in a row were not finite "
+                f"(terms: {', '.join(bad) or 'gradient only'}). The last good state is {self.checkpoint_path}; "
+                "lower the learning rate or the weight of that term and start again."
+            )
+        for name in list(values):
+            values[name] = 0.0 if values[name] != values[name] else values[name]
+
+    def _to_device(self, data: Any) -> Any:
+        if isinstance(data, torch.Tensor):
+            return data.to(self.state.device)
+        if isinstance(data, dict):
+            return {k: self._to_device(v) for k, v in data.items()}
+        return data
+
+    # ---- state ---------------------------------------------------------------------------------
+    def training_state(self) -> dict[str, Any]:
+        """Everything an exact continuation needs: tensors and plain values only."""
+        loader = self.data_loader
+        return {
+            "settings": self.settings,
+            "iteration": self.state.iteration,
+            "images_seen": self.state.images_seen,
+            "skipped_steps": self.skipped_steps,
+            "networks": {k: v.state_dict() for k, v in self.networks.items()},
+            "optimizers": {k: v.state_dict() for k, v in self.optimizers.items()},
+            "loader": loader.state_dict() if hasattr(loader, "state_dict") else {},
+            "extra": self.extra_state(),
+        }
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Take a state back; refuses one of a training with other settings."""
+        other = {
+            k: (state["settings"].get(k), v) for k, v in self.settings.items() if state["settings"].get(k) != v
+        }
+        if other:
+            shown = ", ".join(f"{k} was {a!r} and is now {b!r}" for k, (a, b) in list(other.items())[:4])
+            raise InputError(
+                f"Training in {self.output_dir}",
+                got=f"a checkpoint of another configuration ({shown})",
+                wanted="the configuration that it was started with",
+                fix="give another --output_dir for the new training, or delete this folder",
+            )
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if hasattr(self.data_loader, "load_state_dict"):
+            self.data_loader.load_state_dict(state["loader"])
+        self.load_extra_state(state["extra"])
+        self.skipped_steps = state["skipped_steps"]
+        self.state.images_seen = state["images_seen"]
+        self.state.iteration = state["iteration"]
+        self.state.epoch = state["iteration"] // int(self.state.epoch_length)
+
+    def save(self) -> None:
+        """Write ``last.pt`` now."""
+        if self.checkpoint_path is not None:
+            save_checkpoint(self.training_state(), self.checkpoint_path)
+
+    def _maybe_checkpoint(self) -> None:
+        # the last iteration is saved by _on_completed, after the stage's result has been written
+        if self.state.iteration % self.checkpoint_every == 0 and self.state.iteration < self.total_iterations:
+            self.save()
+
+    def _on_completed(self) -> None:
+        self.on_finished()
+        self.save()

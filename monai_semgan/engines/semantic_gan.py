@@ -1,0 +1,298 @@
+"""Stage 1 of SemanticGAN: image and mask generator against two critics (Li et al. 2021, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..losses import (
+    RawLabelLoss,
+    energy_distance,
+    feature_matching_loss,
+    hinge_critic_loss,
+    hinge_generator_loss,
+    logistic_critic_loss,
+    logistic_generator_loss,
+    path_length_penalty,
+    path_lengths,
+    r1_penalty,
+)
+from ..transforms import encode_label
+from ..utils.checkpoint import save_checkpoint
+from ..utils.model_settings import write_model_settings
+from .ema import EmaByImages
+from .phase_trainer import Phase, PhaseTrainer, Terms
+
+
+def lazy_adam(
+    parameters: Iterable[nn.Parameter], lr: float, every: int, betas: tuple[float, float] = (0.0, 0.99)
+) -> torch.optim.Adam:
+    """Adam corrected for a regulariser that steps once in ``every`` iterations (StyleGAN2, appendix B)."""
+    c = every / (every + 1) if every else 1.0
+    return torch.optim.Adam(parameters, lr=lr * c, betas=(betas[0] ** c, betas[1] ** c), eps=1e-8)
+
+
+class SemanticGANTrainer(PhaseTrainer):
+    """Trains generator, image critic and joint critic; optionally warms up as an autoencoder first.
+
+    One iteration (after the warm start), as in the paper: image critic, joint critic, their R1 every
+    ``critic_regularise_every`` iterations, generator, path length every ``path_length_every``, moving
+    average. Both critics see the same fakes (the reference made two sets).
+
+    Args:
+        generator, image_critic, joint_critic, encoder: the players. The encoder is trained only in the
+            autoencoder phases and is handed to stage 2.
+        augment: differentiable augmentation ``(image, label or None) -> same`` of what critics see.
+        warp: random deformation of real slices ``(image, label or None) -> same`` (None: none).
+        learning_rate, autoencoder_learning_rate: of Adam.
+        r1_gamma, r1_gamma_joint: weights of R1 on each critic.
+        path_length_weight: 0 switches the phase off.
+        feature_matching_weight, joint_weight: of the generator's terms against the joint critic.
+        mixing_probability: style mixing.
+        warmup_iterations: length of the autoencoder warm start (0: the paper's training).
+        reconstruct_weight: weight of the autoencoder phase after the warm start (0: off).
+        reconstruct_every: iterations between autoencoder phases after the warm start.
+        prior_weight: weight of the energy distance that ties encoded latents to the prior.
+        wplus_weight: weight of the spread of an image's latents around their mean.
+        ema: moving average of the generator (default: half-life 10 000 images).
+        network_settings: what the networks were built with, written beside the result.
+        others: see :class:`PhaseTrainer`.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        max_epochs: int,
+        epoch_length: int,
+        train_data_loader: Iterable,
+        generator: nn.Module,
+        image_critic: nn.Module,
+        joint_critic: nn.Module,
+        encoder: nn.Module | None = None,
+        augment: Callable | None = None,
+        warp: Callable | None = None,
+        learning_rate: float = 0.002,
+        autoencoder_learning_rate: float = 0.002,
+        r1_gamma: float = 10.0,
+        r1_gamma_joint: float = 1.0,
+        critic_regularise_every: int = 16,
+        path_length_weight: float = 2.0,
+        path_length_every: int = 4,
+        feature_matching_weight: float = 2.0,
+        joint_weight: float = 1.0,
+        mixing_probability: float = 0.9,
+        warmup_iterations: int = 0,
+        reconstruct_weight: float = 0.0,
+        reconstruct_every: int = 1,
+        prior_weight: float = 1.0,
+        wplus_weight: float = 0.1,
+        ema: EmaByImages | None = None,
+        network_settings: dict[str, Any] | None = None,
+        output_dir: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        self.generator = generator
+        self.image_critic = image_critic
+        self.joint_critic = joint_critic
+        self.encoder = encoder
+        self.augment = augment or (lambda image, label=None: (image, label))
+        self.warp = warp or (lambda image, label=None: (image, label))
+        self.r1_gamma = r1_gamma
+        self.r1_gamma_joint = r1_gamma_joint
+        self.critic_every = critic_regularise_every
+        self.path_length_weight = path_length_weight
+        self.path_length_every = path_length_every
+        self.feature_matching_weight = feature_matching_weight
+        self.joint_weight = joint_weight
+        self.mixing_probability = mixing_probability
+        self.warmup_iterations = warmup_iterations
+        self.reconstruct_weight = reconstruct_weight
+        self.reconstruct_every = reconstruct_every
+        self.prior_weight = prior_weight
+        self.wplus_weight = wplus_weight
+        self.label_loss = RawLabelLoss()
+        self.num_classes = max(2, generator.label_channels)
+        self.mean_path_length = torch.zeros(())
+        networks = {"generator": generator, "image_critic": image_critic, "joint_critic": joint_critic}
+        optimizers: dict[str, torch.optim.Optimizer] = {
+            "generator": lazy_adam(
+                generator.parameters(), learning_rate, path_length_every if path_length_weight else 0
+            ),
+            "image_critic": lazy_adam(image_critic.parameters(), learning_rate, critic_regularise_every),
+            "joint_critic": lazy_adam(joint_critic.parameters(), learning_rate, critic_regularise_every),
+        }
+        if encoder is not None:
+            networks["encoder"] = encoder
+            both = [*generator.parameters(), *encoder.parameters()]
+            optimizers["autoencoder"] = torch.optim.Adam(both, lr=autoencoder_learning_rate, betas=(0.5, 0.99))
+        elif warmup_iterations or reconstruct_weight:
+            raise ValueError("warmup_iterations and reconstruct_weight need an encoder; give one or set both to 0")
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            epoch_length=epoch_length,
+            train_data_loader=train_data_loader,
+            networks=networks,
+            optimizers=optimizers,
+            output_dir=output_dir,
+            **options,
+        )
+        self.ema = ema or EmaByImages(generator)
+        self.ema.average.to(device)
+        self.network_settings = network_settings
+
+    def phases(self) -> Sequence[Phase]:
+        start = self.warmup_iterations
+        lazy, gan = self.critic_every, "gan"
+        plan = []
+        if start:
+            plan.append(
+                Phase("warmup", ("generator", "encoder"), "autoencoder", self.autoencode, stop=start, clip=5.0)
+            )
+        plan += [
+            Phase(f"{gan}/image_critic", ("image_critic",), "image_critic", self.image_critic_step, start=start),
+            Phase(f"{gan}/joint_critic", ("joint_critic",), "joint_critic", self.joint_critic_step, start=start),
+            Phase(f"{gan}/r1_image", ("image_critic",), "image_critic", self.r1_image, lazy, start,
+                  full_precision=True),
+            Phase(f"{gan}/r1_joint", ("joint_critic",), "joint_critic", self.r1_joint, lazy, start,
+                  full_precision=True),
+            Phase(f"{gan}/generator", ("generator",), "generator", self.generator_step, start=start),
+        ]  # fmt: skip
+        if self.path_length_weight:
+            plan.append(
+                Phase(f"{gan}/path_length", ("generator",), "generator", self.path_length,
+                      self.path_length_every, start, full_precision=True)
+            )  # fmt: skip
+        if self.reconstruct_weight:
+            plan.append(
+                Phase(f"{gan}/autoencode", ("generator", "encoder"), "autoencoder", self.reconstruct,
+                      self.reconstruct_every, start, clip=5.0)
+            )  # fmt: skip
+        return plan
+
+    # ---- phases, named as in the paper ---------------------------------------------------------
+    def real(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Unlabelled images, labelled images and their index masks of this iteration, deformed once."""
+        if "real" not in self.shared:
+            labelled = batch["labelled"]
+            unlabelled = batch.get("unlabelled", labelled)["image"]
+            image, label = self.warp(labelled["image"], labelled["label"])
+            self.shared["real"] = (self.warp(unlabelled, None)[0], image, label)
+        return self.shared["real"]
+
+    def fake(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Generated pairs without a graph, shared by both critics."""
+        if "fake" not in self.shared:
+            with torch.no_grad():
+                latents = self.generator.sample_latents(self.batch_size(batch), self.mixing_probability)
+                self.shared["fake"] = self.generator(latents)
+        return self.shared["fake"]
+
+    def image_critic_step(self, batch: Any) -> Terms:
+        real, _ = self.augment(self.real(batch)[0], None)
+        fake, _ = self.augment(self.fake(batch)[0], None)
+        return {"": logistic_critic_loss(self.image_critic(real), self.image_critic(fake))}
+
+    def joint_critic_step(self, batch: Any) -> Terms:
+        _, image, label = self.real(batch)
+        real = self.joint_critic(*self.augment(image, encode_label(label, self.num_classes)))
+        fake_image, fake_label = self.fake(batch)
+        fake = self.joint_critic(*self.augment(fake_image[: len(image)], fake_label[: len(image)]))
+        return {"": hinge_critic_loss(self.joint_critic.logits(real), self.joint_critic.logits(fake))}
+
+    def r1_image(self, batch: Any) -> Terms:
+        image = self.augment(self.real(batch)[0], None)[0].detach().requires_grad_()
+        penalty = r1_penalty([self.image_critic(image)], [image])
+        return {"": penalty * (self.r1_gamma / 2 * self.critic_every)}
+
+    def r1_joint(self, batch: Any) -> Terms:
+        _, image, label = self.real(batch)
+        pair = self.augment(image, encode_label(label, self.num_classes))
+        inputs = [part.detach().requires_grad_() for part in pair]
+        penalty = r1_penalty(self.joint_critic.logits(self.joint_critic(*inputs)), inputs)
+        return {"": penalty * (self.r1_gamma_joint / 2 * self.critic_every)}
+
+    def generator_step(self, batch: Any) -> Terms:
+        _, image, label = self.real(batch)
+        latents = self.generator.sample_latents(self.batch_size(batch), self.mixing_probability)
+        fake_image, fake_label = self.generator(latents)
+        seen, _ = self.augment(fake_image, None)
+        terms = {"image": logistic_generator_loss(self.image_critic(seen))}
+        # the joint critic moves the mask only: the image is cut from the graph (specification 2.2), so
+        # the image branch cannot over-fit the few labelled images
+        outputs = self.joint_critic(*self.augment(fake_image.detach(), fake_label))
+        terms["joint"] = self.joint_weight * hinge_generator_loss(self.joint_critic.logits(outputs))
+        if self.feature_matching_weight:
+            with torch.no_grad():
+                real = self.joint_critic(*self.augment(image, encode_label(label, self.num_classes)))
+            fake = [[f[: len(image)] for f in scale] for scale in outputs]
+            real = [[r[: f.shape[0]] for r, f in zip(a, b, strict=True)] for a, b in zip(real, fake, strict=True)]
+            terms["feature_matching"] = self.feature_matching_weight * feature_matching_loss(real, fake)
+        return terms
+
+    def path_length(self, batch: Any) -> Terms:
+        half = max(1, self.batch_size(batch) // 2)
+        latents = self.generator.sample_latents(half, self.mixing_probability)
+        image, _ = self.generator(latents)
+        lengths = path_lengths(image, latents)
+        penalty, self.mean_path_length = path_length_penalty(lengths, self.mean_path_length.to(lengths.device))
+        return {"": penalty * (self.path_length_weight * self.path_length_every)}
+
+    def autoencode(self, batch: Any) -> Terms:
+        """Encoder and generator as an autoencoder: image, mask, and latents that follow the prior."""
+        unlabelled, labelled, label = self.real(batch)
+        images = torch.cat([unlabelled, labelled])
+        latents, _ = self.encoder(images)
+        made, raw = self.generator(latents)
+        terms = {"image": image_distance(made, images)}
+        terms["label"] = self.label_loss(raw[len(unlabelled) :], label)
+        mean = latents.mean(dim=1)
+        drawn = self.generator.sample_latents(2 * len(images))[:, 0]
+        scale = latents.shape[-1] ** -0.5
+        terms["prior"] = self.prior_weight * scale * energy_distance(mean, drawn)
+        terms["wplus"] = self.wplus_weight * (latents - mean[:, None]).square().mean()
+        return terms
+
+    def reconstruct(self, batch: Any) -> Terms:
+        """The autoencoder phase beside the adversarial ones (a VAE-GAN kind of hybrid)."""
+        factor = self.reconstruct_weight * self.reconstruct_every
+        return {k: v * factor for k, v in self.autoencode(batch).items()}
+
+    # ---- bookkeeping ---------------------------------------------------------------------------
+    def after_iteration(self, iteration: int, batch: Any) -> None:
+        self.ema.update(self.batch_size(batch), self.state.images_seen)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"ema": self.ema.state_dict(), "mean_path_length": self.mean_path_length.detach().clone()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        self.ema.load_state_dict(state["ema"])
+        self.mean_path_length = state["mean_path_length"]
+
+    def on_finished(self) -> None:
+        """Hand over to stage 2 by file: averaged generator, critic (perceptual space) and encoder."""
+        if self.output_dir is None:
+            return
+        result = {"generator": self.ema.state_dict(), "image_critic": self.image_critic.state_dict()}
+        if self.encoder is not None:
+            result["encoder"] = self.encoder.state_dict()
+        save_checkpoint(result, self.output_dir / "generator.pt")
+        if self.network_settings is not None:
+            write_model_settings(self.network_settings, self.output_dir / "generator.pt")
+
+
+def image_distance(made: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """L1 at three scales and L1 of finite differences, which keeps edges that plain L1 blurs."""
+    total = F.l1_loss(made, image)
+    a, b = made, image
+    for _ in range(2):
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        total = total + F.l1_loss(a, b)
+    for dim in (-1, -2):
+        total = total + F.l1_loss(made.diff(dim=dim), image.diff(dim=dim))
+    return total

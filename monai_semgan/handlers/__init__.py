@@ -1,0 +1,35 @@
+"""Ignite handlers: MLflow tracking of a whole experiment, progress lines and sample pictures."""
+
+from __future__ import annotations
+
+from .experiment_run import ExperimentRun
+from .metrics_csv import MetricsCsv, read_metrics
+from .previews import GeneratorPreview, ReconstructionPreview
+from .progress_report import ProgressReport, format_duration
+from .run_environment import datalist_hash, describe_device, environment_tags, flatten_params
+from .sample_grid_saver import SampleGridSaver
+from .segmentation_report import SegmentationReport, flag_slices
+from .segmentation_writer import SegmentationWriter
+from .slice_validation import SliceValidation
+from .track_training import TrackTraining, TrackValidation
+
+__all__ = [
+    "ExperimentRun",
+    "GeneratorPreview",
+    "MetricsCsv",
+    "ProgressReport",
+    "ReconstructionPreview",
+    "SampleGridSaver",
+    "SegmentationReport",
+    "SegmentationWriter",
+    "SliceValidation",
+    "TrackTraining",
+    "TrackValidation",
+    "datalist_hash",
+    "describe_device",
+    "environment_tags",
+    "flag_slices",
+    "flatten_params",
+    "format_duration",
+    "read_metrics",
+]

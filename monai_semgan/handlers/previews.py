@@ -1,0 +1,68 @@
+"""Pictures of what a training has reached: samples from fixed latents, and reconstructions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..data import SliceBank
+from ..transforms import decode_label
+from ..visualize import reconstruction_grid, sample_grid
+
+
+class GeneratorPreview:
+    """Samples of a generator from latents that stay the same through the training.
+
+    Args:
+        network: the generator to draw from; a moving average, updated in place, may be given.
+        count: number of samples.
+        seed: of the latents.
+
+    Called without arguments it returns ``{"samples": uint8 (H, W, 3)}``; it does not touch the global
+    random state.
+    """
+
+    def __init__(self, network: nn.Module, count: int = 16, seed: int = 0) -> None:
+        self.network = network
+        self.count = count
+        self.seed = seed
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        generator = self.network
+        draw = torch.Generator().manual_seed(self.seed)
+        with torch.no_grad():
+            latents = generator.sample_latents(self.count, generator=draw)
+            image, raw = generator(latents, noise="fixed")
+        return {"samples": sample_grid(image.clamp(-1, 1).cpu(), decode_label(raw).cpu())}
+
+
+class ReconstructionPreview:
+    """Real slices, what the network makes of them, and their masks.
+
+    Args:
+        network: has ``reconstruct``; a moving average, updated in place, may be given.
+        banks: name to slices; evenly spaced ones are shown.
+        count: slices a bank.
+    """
+
+    def __init__(self, network: nn.Module, banks: dict[str, SliceBank], count: int = 8) -> None:
+        self.network = network
+        self.banks = banks
+        self.count = count
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        network = self.network
+        pictures = {}
+        for name, bank in self.banks.items():
+            chosen = torch.linspace(0, len(bank) - 1, self.count + 2)[1:-1].round().long()
+            image = bank.images[chosen].float()
+            label = bank.labels[chosen] if bank.labels is not None else None
+            device = next(network.parameters()).device
+            with torch.no_grad():
+                made, logits = network.reconstruct(image.to(device))
+            prediction = logits.argmax(dim=1, keepdim=True).cpu()
+            pictures[f"reconstruction_{name}"] = reconstruction_grid(
+                image, made.clamp(-1, 1).cpu(), label, prediction
+            )
+        return pictures

@@ -1,0 +1,3 @@
+"""Layers, blocks and whole networks in plain PyTorch."""
+
+__all__: list[str] = []

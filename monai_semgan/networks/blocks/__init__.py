@@ -1,0 +1,7 @@
+"""Blocks that the style networks are stacked from."""
+
+from .residual_critic_block import ResidualCriticBlock
+from .residual_group_norm_block import ResidualGroupNormBlock
+from .style_block import StyleHeads, StyledConv2d, SynthesisBlock
+
+__all__ = ["ResidualCriticBlock", "ResidualGroupNormBlock", "StyleHeads", "StyledConv2d", "SynthesisBlock"]

@@ -1,0 +1,18 @@
+"""Building pieces of style networks: equalised, modulated and filtering layers."""
+
+from .equalized import EqualizedConv2d, EqualizedLinear
+from .fir import FirBlur2d, FirDownsample2d, FirUpsample2d
+from .gradient_scale import scale_gradient
+from .minibatch_std import MinibatchStd
+from .modulated_conv import ModulatedConv2d
+
+__all__ = [
+    "EqualizedConv2d",
+    "EqualizedLinear",
+    "FirBlur2d",
+    "FirDownsample2d",
+    "FirUpsample2d",
+    "MinibatchStd",
+    "ModulatedConv2d",
+    "scale_gradient",
+]

@@ -1,0 +1,71 @@
+"""Appearance randomisation: changes of the grey values that leave the geometry alone."""
+
+from __future__ import annotations
+
+from .batch import RandBatchAppearance
+from .bias_field import (
+    RandBiasFieldAppearance,
+    RandBiasFieldAppearanceD,
+    RandBiasFieldAppearanced,
+    RandBiasFieldAppearanceDict,
+    random_bias_field,
+)
+from .blur_noise import RandBlurNoise, RandBlurNoiseD, RandBlurNoised, RandBlurNoiseDict, random_blur_noise
+from .gray_curve import RandGrayCurve, RandGrayCurveD, RandGrayCurved, RandGrayCurveDict, random_gray_curve
+from .random_convolution import (
+    RandConvAppearance,
+    RandConvAppearanceD,
+    RandConvAppearanced,
+    RandConvAppearanceDict,
+    random_convolution,
+)
+from .randomise import (
+    APPEARANCE_PROBABILITIES,
+    RandAppearance,
+    RandAppearanceD,
+    RandAppearanced,
+    RandAppearanceDict,
+    randomise_appearance,
+)
+from .region_contrast import (
+    RandRegionContrast,
+    RandRegionContrastD,
+    RandRegionContrastd,
+    RandRegionContrastDict,
+    random_region_contrast,
+)
+
+__all__ = [
+    "APPEARANCE_PROBABILITIES",
+    "RandAppearance",
+    "RandAppearanced",
+    "RandAppearanceD",
+    "RandAppearanceDict",
+    "RandBatchAppearance",
+    "RandBiasFieldAppearance",
+    "RandBiasFieldAppearanced",
+    "RandBiasFieldAppearanceD",
+    "RandBiasFieldAppearanceDict",
+    "RandBlurNoise",
+    "RandBlurNoised",
+    "RandBlurNoiseD",
+    "RandBlurNoiseDict",
+    "RandConvAppearance",
+    "RandConvAppearanced",
+    "RandConvAppearanceD",
+    "RandConvAppearanceDict",
+    "RandGrayCurve",
+    "RandGrayCurved",
+    "RandGrayCurveD",
+    "RandGrayCurveDict",
+    "RandRegionContrast",
+    "RandRegionContrastd",
+    "RandRegionContrastD",
+    "RandRegionContrastDict",
+    "random_bias_field",
+    "random_blur_noise",
+    "random_convolution",
+    "random_gray_curve",
+    "random_region_contrast",
+    "randomise_appearance",
+]

@@ -1,0 +1,84 @@
+"""Checkpoints: tensors and plain values only, written whole or not at all."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import InputError
+from .files import atomic_path
+
+
+def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
+    """Write ``state`` atomically; an interrupted call leaves the earlier file as it was."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Any:
+    """Read a checkpoint without running any code in it.
+
+    Raises:
+        InputError: when the file is missing, damaged, or holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"Checkpoint {path}",
+            got="no such file",
+            wanted="a .pt file written by a training",
+            fix="train first, or give the path of an existing checkpoint",
+        )
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # pickle.UnpicklingError; pickle itself is not imported here
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
+    return InputError(
+        f"Checkpoint {path}",
+        got=f"{type(error).__name__}: {reason[:160]}",
+        wanted="a file of tensors and plain values saved by this package",
+        fix="copy the file again or train again; files that hold code are refused on purpose",
+    )
+
+
+def load_network(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
+    """Load a deployable network's weights (plain state dict, or under the key ``model``); returns it in eval mode.
+
+    Raises:
+        InputError: for an unreadable file, or weights of another architecture (the first names that
+            do not fit are given).
+    """
+    state = load_checkpoint(path)
+    if isinstance(state, dict) and "model" in state and isinstance(state["model"], dict):
+        state = state["model"]
+    own = network.state_dict()
+    if not isinstance(state, dict):
+        state = {}
+    missing = [k for k in own if k not in state]
+    surplus = [k for k in state if k not in own]
+    other = [
+        f"{k}: file {tuple(state[k].shape)}, network {tuple(own[k].shape)}"
+        for k in own
+        if k in state and tuple(state[k].shape) != tuple(own[k].shape)
+    ]
+    if missing or surplus or other:
+        shown = other[:3] + [f"missing {k}" for k in missing[:3]] + [f"not wanted {k}" for k in surplus[:3]]
+        raise InputError(
+            f"Weights {path}",
+            got="; ".join(shown),
+            wanted=f"the {len(own)} tensors of {type(network).__name__} as configured",
+            fix="use the configuration (image_size, widths, latent_dim) that the weights were trained with",
+        )
+    network.load_state_dict(state)
+    return network.eval()

@@ -1,0 +1,72 @@
+"""Atomic file writing: a reader sees the old file or the whole new one, never a half-written one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = ["atomic_path", "write_csv_atomic", "write_json_atomic", "write_text_atomic"]
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path next to ``path`` that replaces ``path`` once the block has succeeded.
+
+    The temporary name ends like ``path`` (``.nii.gz``, ``.csv`` ...), because many writers choose the format
+    by the ending. Missing parent folders are made. On an exception the temporary file is deleted and ``path``
+    is left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def write_text_atomic(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json_atomic(path: str | os.PathLike, value: Any, indent: int = 2) -> None:
+    """Write ``value`` as JSON to ``path``, atomically; NumPy and torch values become numbers and lists."""
+    write_text_atomic(path, json.dumps(value, indent=indent, default=_plain) + "\n")
+
+
+def write_csv_atomic(
+    path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], fieldnames: Sequence[str] | None = None
+) -> None:
+    """Write ``rows`` as CSV with a header to ``path``, atomically.
+
+    Args:
+        path: the file to write.
+        rows: one mapping per line; keys that a row lacks are left empty.
+        fieldnames: the columns; by default every key in the order of first appearance.
+    """
+    if fieldnames is None:
+        fieldnames = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=fieldnames, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _plain(value: Any) -> Any:
+    """Turn what ``json`` does not know into something it does."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

@@ -1,0 +1,25 @@
+"""Pictures: grids of slices, overlay sheets, box plots and training curves; no display needed."""
+
+from __future__ import annotations
+
+from .box_plot import box_plot
+from .curve_plot import curve_plot
+from .files import write_png
+from .grids import draw_contours, fill_labels, reconstruction_grid, sample_grid
+from .overlay_sheet import informative_slices, overlay_sheet, pick_cases
+from .palette import LABEL_COLOURS, label_colour
+
+__all__ = [
+    "LABEL_COLOURS",
+    "box_plot",
+    "curve_plot",
+    "draw_contours",
+    "fill_labels",
+    "informative_slices",
+    "label_colour",
+    "overlay_sheet",
+    "pick_cases",
+    "reconstruction_grid",
+    "sample_grid",
+    "write_png",
+]

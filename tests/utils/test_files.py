@@ -1,0 +1,62 @@
+"""Atomic files: whole or untouched, and nothing left behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monai_semgan.utils import atomic_path, write_csv_atomic, write_json_atomic, write_text_atomic
+
+
+def test_atomic_path_keeps_folder_and_endings(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "scan.v1.nii.gz"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_bytes(b"x")
+        assert not target.exists()
+    assert [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def test_failure_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def fail_half_way() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert target.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_json_takes_arrays_tensors_and_paths(tmp_path: Path) -> None:
+    value = {"a": np.float32(0.5), "b": torch.tensor([1, 2]), "c": Path("d"), "e": np.arange(2)}
+    write_json_atomic(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 0.5, "b": [1, 2], "c": "d", "e": [0, 1]}
+
+
+def test_json_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json_atomic(tmp_path / "a.json", {"a": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_csv_has_every_column_once(tmp_path: Path) -> None:
+    write_csv_atomic(tmp_path / "a.csv", [{"case": "x", "dice": 0.5}, {"case": "y", "hd95": 2}])
+    with (tmp_path / "a.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows == [{"case": "x", "dice": "0.5", "hd95": ""}, {"case": "y", "dice": "", "hd95": "2"}]
+
+
+def test_text_is_utf8(tmp_path: Path) -> None:
+    write_text_atomic(tmp_path / "a.txt", "Leberlänge")
+    assert (tmp_path / "a.txt").read_bytes() == "Leberlänge".encode()
