@@ -5,6 +5,7 @@ from .phase_trainer import Phase, PhaseTrainer, TrainingDiverged
 from .scan_evaluator import ScanEvaluator
 from .semantic_gan import SemanticGANTrainer
 from .style_encoder import StyleEncoderTrainer
+from .supervised import SupervisedSliceTrainer
 
 __all__ = [
     "EmaByImages",
@@ -13,5 +14,6 @@ __all__ = [
     "ScanEvaluator",
     "SemanticGANTrainer",
     "StyleEncoderTrainer",
+    "SupervisedSliceTrainer",
     "TrainingDiverged",
 ]

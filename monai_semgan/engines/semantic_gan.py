@@ -29,6 +29,10 @@ from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
 
 
+PRIOR_SAMPLES = 512
+"""Latents on each side when the prior is fitted; remembered from the newest batches."""
+
+
 def lazy_adam(
     parameters: Iterable[nn.Parameter], lr: float, every: int, betas: tuple[float, float] = (0.0, 0.99)
 ) -> torch.optim.Adam:
@@ -59,6 +63,8 @@ class SemanticGANTrainer(PhaseTrainer):
         reconstruct_every: iterations between autoencoder phases after the warm start.
         prior_weight: weight of the energy distance that ties encoded latents to the prior.
         wplus_weight: weight of the spread of an image's latents around their mean.
+        latent_noise: standard deviation of noise on the latents that are decoded in the autoencoder phases, so
+            that what lies between two encoded images decodes to an image as well.
         ema: moving average of the generator (default: half-life 10 000 images).
         network_settings: what the networks were built with, written beside the result.
         others: see :class:`PhaseTrainer`.
@@ -90,7 +96,8 @@ class SemanticGANTrainer(PhaseTrainer):
         reconstruct_weight: float = 0.0,
         reconstruct_every: int = 1,
         prior_weight: float = 1.0,
-        wplus_weight: float = 0.1,
+        wplus_weight: float = 1.0,
+        latent_noise: float = 0.1,
         ema: EmaByImages | None = None,
         network_settings: dict[str, Any] | None = None,
         output_dir: str | Path | None = None,
@@ -118,6 +125,8 @@ class SemanticGANTrainer(PhaseTrainer):
         self.label_loss = RawLabelLoss()
         self.num_classes = max(2, generator.label_channels)
         self.mean_path_length = torch.zeros(())
+        self.memory = torch.zeros(0, generator.latent_dim)
+        self.latent_noise = latent_noise
         networks = {"generator": generator, "image_critic": image_critic, "joint_critic": joint_critic}
         optimizers: dict[str, torch.optim.Optimizer] = {
             "generator": lazy_adam(
@@ -129,6 +138,9 @@ class SemanticGANTrainer(PhaseTrainer):
         if encoder is not None:
             networks["encoder"] = encoder
             both = [*generator.parameters(), *encoder.parameters()]
+            optimizers["mapping"] = torch.optim.Adam(
+                generator.mapping_layers.parameters(), lr=autoencoder_learning_rate, betas=(0.5, 0.99)
+            )
             optimizers["autoencoder"] = torch.optim.Adam(both, lr=autoencoder_learning_rate, betas=(0.5, 0.99))
         elif warmup_iterations or reconstruct_weight:
             raise ValueError("warmup_iterations and reconstruct_weight need an encoder; give one or set both to 0")
@@ -153,6 +165,9 @@ class SemanticGANTrainer(PhaseTrainer):
         if start:
             plan.append(
                 Phase("warmup", ("generator", "encoder"), "autoencoder", self.autoencode, stop=start, clip=5.0)
+            )
+            plan.append(
+                Phase("warmup/mapping", ("generator",), "mapping", self.fit_prior, stop=start, full_precision=True)
             )
         plan += [
             Phase(f"{gan}/image_critic", ("image_critic",), "image_critic", self.image_critic_step, start=start),
@@ -248,15 +263,27 @@ class SemanticGANTrainer(PhaseTrainer):
         unlabelled, labelled, label = self.real(batch)
         images = torch.cat([unlabelled, labelled])
         latents, _ = self.encoder(images)
-        made, raw = self.generator(latents)
+        mean = latents.mean(dim=1)
+        # decoded from W, one latent for all layers, as the prior's samples are; W+ is for stage 2
+        blurred = mean + self.latent_noise * torch.randn_like(mean)
+        made, raw = self.generator(blurred)
         terms = {"image": image_distance(made, images)}
         terms["label"] = self.label_loss(raw[len(unlabelled) :], label)
-        mean = latents.mean(dim=1)
-        drawn = self.generator.sample_latents(2 * len(images))[:, 0]
-        scale = latents.shape[-1] ** -0.5
-        terms["prior"] = self.prior_weight * scale * energy_distance(mean, drawn)
+        self.remember(mean)
+        with torch.no_grad():
+            drawn = self.generator.sample_latents(PRIOR_SAMPLES)[:, 0]
+        terms["prior"] = self.prior_weight * scaled_energy_distance(mean.float(), drawn)
         terms["wplus"] = self.wplus_weight * (latents - mean[:, None]).square().mean()
         return terms
+
+    def remember(self, latents: torch.Tensor) -> None:
+        """Keep the newest encoded latents, a ring of ``PRIOR_SAMPLES`` rows."""
+        self.memory = torch.cat([latents.detach().float(), self.memory.to(latents.device)])[:PRIOR_SAMPLES]
+
+    def fit_prior(self, batch: Any) -> Terms:
+        """Mapping network alone: its samples should be spread as the remembered latents are."""
+        drawn = self.generator.sample_latents(PRIOR_SAMPLES)[:, 0]
+        return {"": self.prior_weight * scaled_energy_distance(drawn, self.memory.to(drawn.device))}
 
     def reconstruct(self, batch: Any) -> Terms:
         """The autoencoder phase beside the adversarial ones (a VAE-GAN kind of hybrid)."""
@@ -268,11 +295,16 @@ class SemanticGANTrainer(PhaseTrainer):
         self.ema.update(self.batch_size(batch), self.state.images_seen)
 
     def extra_state(self) -> dict[str, Any]:
-        return {"ema": self.ema.state_dict(), "mean_path_length": self.mean_path_length.detach().clone()}
+        return {
+            "ema": self.ema.state_dict(),
+            "mean_path_length": self.mean_path_length.detach().clone(),
+            "memory": self.memory.clone(),
+        }
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.ema.load_state_dict(state["ema"])
         self.mean_path_length = state["mean_path_length"]
+        self.memory = state["memory"]
 
     def on_finished(self) -> None:
         """Hand over to stage 2 by file: averaged generator, critic (perceptual space) and encoder."""
@@ -284,6 +316,11 @@ class SemanticGANTrainer(PhaseTrainer):
         save_checkpoint(result, self.output_dir / "generator.pt")
         if self.network_settings is not None:
             write_model_settings(self.network_settings, self.output_dir / "generator.pt")
+
+
+def scaled_energy_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Energy distance per square root of the dimension, so that its weight does not depend on it."""
+    return energy_distance(a, b) / a.shape[-1] ** 0.5
 
 
 def image_distance(made: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

@@ -206,7 +206,7 @@ def test_dicom_series_holds_the_same_scan(folder):
 
 
 def test_complete_folder_is_reused_and_a_gap_is_filled(folder):
-    scan = folder / "ct" / "images" / "ph001.nii.gz"
+    scan = folder / "mr_t1out" / "images" / "ph002.nii.gz"
     before = scan.read_bytes()
     make_phantom(folder, subjects=3, seed=7, dicom=True, progress=False)
     assert scan.read_bytes() == before

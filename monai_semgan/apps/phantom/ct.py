@@ -18,7 +18,7 @@ def scan_ct(subject: Subject, rng: np.random.Generator, dose: float | None = Non
     Args:
         subject: see :func:`.anatomy.draw_subject`.
         rng: grid, dose and noise are drawn from it.
-        dose: relative dose; the noise falls with its square root, 1 is about 12 HU in a middle-sized liver.
+        dose: relative dose; the noise falls with its square root, 1 gives about 15 HU in the liver.
             Drawn log-uniformly between 0.4 and 2.5 by default.
 
     Returns:

@@ -42,9 +42,9 @@ def make_phantom(
 ) -> Path:
     """Make abdominal phantom subjects as CT and MRI, with masks and splits.
 
-    Writes ``out/<domain>/images/phNNN.nii.gz``, ``out/<domain>/labels/phNNN.nii.gz``, ``out/splits.json`` and,
-    last of all, ``out/phantom.json``. Domains are ct, mr_t1in, mr_t1out and mr_t2spir. Test subjects exist in all
-    of them, training and validation subjects as CT only unless ``modalities="all"``.
+    Writes images and labels as ``out/<domain>/images/phNNN.nii.gz`` and ``out/<domain>/labels/phNNN.nii.gz``,
+    then ``out/splits.json`` and, last of all, ``out/phantom.json``. Domains are ct, mr_t1in, mr_t1out and
+    mr_t2spir. Test subjects exist in all of them, the others as CT only unless ``modalities="all"``.
 
     A complete folder of the same parameters is left as it is, an unfinished one is finished.
 
@@ -87,18 +87,17 @@ def make_phantom(
         "modalities": modalities,
         "dicom": dicom,
     }
-    if not _unfinished(out, record):
+    if _is_complete(out, record, splits):
         _log.info("phantom in %s is complete: reused", out)
         return out
     out.mkdir(parents=True, exist_ok=True)
     write_json_atomic(out / "phantom.partial.json", record)
-    tested = set(splits["ct_test"])
     names = [*splits["ct_train"], *splits["ct_val"], *splits["ct_test"]]
 
     def make(number: int) -> str:
         name = names[number]
-        domains = DOMAINS if name in tested or modalities == "all" else DOMAINS[:1]
-        wanted = [d for d in domains if not _is_written(out, d, name, dicom)]
+        domains = _domains(name, splits, modalities)
+        wanted = [domain for domain in domains if not _is_written(out, domain, name, dicom)]
         for domain, scan in scan_subject(seed, number, wanted):
             write_nifti(scan, *_paths(out, domain, name))
             if dicom:
@@ -193,26 +192,26 @@ def _is_written(out: Path, domain: str, name: str, dicom: bool) -> bool:
     return written and (not dicom or (out / domain / "dicom" / name).is_dir())
 
 
-def _unfinished(out: Path, record: dict) -> bool:
-    """Whether ``out`` still needs work; clears what an interrupted run with other parameters left there."""
-    found = out / "phantom.json"
+def _domains(name: str, splits: dict, modalities: str) -> tuple[str, ...]:
+    """The domains that subject ``name`` is scanned in."""
+    return DOMAINS if name in splits["ct_test"] or modalities == "all" else DOMAINS[:1]
+
+
+def _is_complete(out: Path, record: dict, splits: dict) -> bool:
+    """Whether ``out`` holds every file; clears what an interrupted run with other parameters left there."""
+    found, partial = out / "phantom.json", out / "phantom.partial.json"
     if found.exists():
         before = json.loads(found.read_text(encoding="utf-8"))
         if before != record:
-            raise InputError(
-                f"{out} holds another phantom",
-                got=before,
-                wanted=record,
-                fix="choose another folder or delete this one",
-            )
-        names = [
-            n
-            for key in ("ct_train", "ct_val", "ct_test")
-            for n in json.loads((out / "splits.json").read_text())[key]
-        ]
-        return not all(_is_written(out, "ct", name, record["dicom"]) for name in names)
-    partial = out / "phantom.partial.json"
+            fix = "choose another folder or delete this one"
+            raise InputError(f"{out} holds another phantom", got=before, wanted=record, fix=fix)
+        names = [*splits["ct_train"], *splits["ct_val"], *splits["ct_test"]]
+        return (out / "splits.json").exists() and all(
+            _is_written(out, domain, name, record["dicom"])
+            for name in names
+            for domain in _domains(name, splits, record["modalities"])
+        )
     if partial.exists() and json.loads(partial.read_text(encoding="utf-8")) != record:
         for domain in DOMAINS:
             shutil.rmtree(out / domain, ignore_errors=True)
-    return True
+    return False

@@ -93,7 +93,7 @@ def paint_liver(canvas: Canvas, trunk: Trunk, organs: Organs, d: np.ndarray, bel
         # Fissure of the round ligament between the lobes: a wedge of fat, open to the front and below.
         place, start, wide = rng.uniform(-8, 18), rng.uniform(30, 50), rng.uniform(0.08, 0.3)
         opening = wide * (w.y - start - 0.6 * (w.z + rng.uniform(80, 100)))
-        fissure = np.abs(w.x - place - 6 * w.noise - 0.2 * (w.z + 70) + 0.2 * w.y) - np.minimum(opening, 6)
+        fissure = np.abs(w.x - place - 6 * w.noise - 0.2 * (w.z + 70) + 0.2 * w.y) - np.minimum(opening, 3.5)
         shape = np.maximum(shape, -np.where(opening > 0, fissure, 9))
     over = [*_named("visceral_fat", "muscle", "mesenteric_vessel"), *STOMACH, *BOWEL]
     keep = canvas.body[w.index] == INDEX["muscle"]

@@ -1,8 +1,9 @@
 """What the phantom is made of: every structure with its mask label, CT number and magnetic properties.
 
-CT numbers are those of the portal-venous phase (HU). Magnetic properties are means at 1.5 T reported in the
-literature (de Bazelaire et al., Radiology 2004; Stanisz et al., MRM 2005; Barth and Moser, MRM 1997),
-rounded: they are meant to give the order of grey values seen in the clinic, not to be measured.
+CT numbers are those of the portal-venous phase (HU). Magnetic properties are rounded values for 1.5 T of the
+size that relaxometry studies report (e.g. de Bazelaire et al., Radiology 2004; Stanisz et al., MRM 2005),
+adjusted until the grey values came in the order seen in the clinic. They are not measurements and no source
+for any single number.
 """
 
 from __future__ import annotations
