@@ -6,6 +6,7 @@ cannot be resumed exactly; this one is a ``monai.engines.Trainer``, so MONAI's h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ignite.engine import Events
 from monai.engines import Trainer
 from torch import nn
 
-from ..utils.checkpoint import load_checkpoint, save_checkpoint
+from ..utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from ..utils.errors import InputError
 
 Terms = dict[str, torch.Tensor]
@@ -73,7 +74,7 @@ class PhaseTrainer(Trainer):
             numbers as one that was never stopped.
         mixed_precision: run phases under bfloat16 autocast (see the performance page before use on a CPU).
         settings: plain values that identify this training; a checkpoint of other settings is refused.
-        max_bad_steps: consecutive non-finite steps that are skipped before the training stops.
+        max_bad_steps: consecutive non-finite steps of one phase that are skipped before the training stops.
         train_handlers: MONAI or Ignite handlers.
 
     Output: ``engine.state.output`` is a dict of floats: ``loss`` and one entry per term of each phase that ran.
@@ -111,7 +112,7 @@ class PhaseTrainer(Trainer):
         self.mixed_precision = mixed_precision
         self.settings = settings or {}
         self.max_bad_steps = max_bad_steps
-        self.bad_steps = 0
+        self.bad_steps: dict[str, int] = {}  # in a row, by phase: healthy phases must not hide a sick one
         self.skipped_steps = 0
         self.shared: dict[str, Any] = {}
         self.state.images_seen = 0
@@ -178,7 +179,7 @@ class PhaseTrainer(Trainer):
             if phase.due(iteration):
                 output.update(self._run_phase(phase, batch))
         self.after_iteration(iteration, batch)
-        output["loss"] = sum(output.values())
+        output["loss"] = float(sum(output.values()))
         return output
 
     def _run_phase(self, phase: Phase, batch: Any) -> dict[str, float]:
@@ -195,7 +196,7 @@ class PhaseTrainer(Trainer):
         values = {f"{phase.name}/{k}" if k else phase.name: float(v.detach()) for k, v in terms.items()}
         if bool(torch.isfinite(total.detach())) and bool(torch.isfinite(norm)):
             optimizer.step()
-            self.bad_steps = 0
+            self.bad_steps[phase.name] = 0
         else:
             self._skip_step(phase, values)
         return values
@@ -208,16 +209,15 @@ class PhaseTrainer(Trainer):
 
     def _skip_step(self, phase: Phase, values: dict[str, float]) -> None:
         self.skipped_steps += 1
-        self.bad_steps += 1
-        if self.bad_steps >= self.max_bad_steps:
-            bad = [k for k, v in values.items() if v != v or v in (float("inf"), float("-inf"))]
+        in_a_row = self.bad_steps[phase.name] = self.bad_steps.get(phase.name, 0) + 1
+        bad = [k for k, v in values.items() if not math.isfinite(v)]
+        if in_a_row >= self.max_bad_steps:
             raise TrainingDiverged(
-                f"phase {phase.name}: {self.bad_steps} steps in a row were not finite "
+                f"phase {phase.name}: {in_a_row} steps in a row were not finite "
                 f"(terms: {', '.join(bad) or 'gradient only'}). The last good state is {self.checkpoint_path}; "
                 "lower the learning rate or the weight of that term and start again."
             )
-        for name in list(values):
-            values[name] = 0.0 if values[name] != values[name] else values[name]
+        values.update(dict.fromkeys(bad, 0.0))
 
     def _to_device(self, data: Any) -> Any:
         if isinstance(data, torch.Tensor):
@@ -255,7 +255,7 @@ class PhaseTrainer(Trainer):
                 fix="give another --output_dir for the new training, or delete this folder",
             )
         for name, network in self.networks.items():
-            network.load_state_dict(state["networks"][name])
+            load_weights(network, state["networks"].get(name, {}), f"Checkpoint {self.checkpoint_path}, {name}")
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         if hasattr(self.data_loader, "load_state_dict"):

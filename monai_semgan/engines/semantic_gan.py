@@ -13,6 +13,7 @@ from torch import nn
 from ..losses import (
     RawLabelLoss,
     energy_distance,
+    feature_distance,
     feature_matching_loss,
     hinge_critic_loss,
     hinge_generator_loss,
@@ -53,7 +54,8 @@ class SemanticGANTrainer(PhaseTrainer):
             autoencoder phases and is handed to stage 2.
         augment: differentiable augmentation ``(image, label or None) -> same`` of what critics see.
         warp: random deformation of real slices ``(image, label or None) -> same`` (None: none).
-        learning_rate, autoencoder_learning_rate: of Adam.
+        learning_rate: of the adversarial players; autoencoder_learning_rate, encoder_learning_rate: of generator
+            and encoder in the autoencoder phases.
         r1_gamma, r1_gamma_joint: weights of R1 on each critic.
         path_length_weight: 0 switches the phase off.
         feature_matching_weight, joint_weight: of the generator's terms against the joint critic.
@@ -65,6 +67,8 @@ class SemanticGANTrainer(PhaseTrainer):
         wplus_weight: weight of the spread of an image's latents around their mean.
         latent_noise: standard deviation of noise on the latents that are decoded in the autoencoder phases, so
             that what lies between two encoded images decodes to an image as well.
+        perceptual_weight: of the image critic's features in the autoencoder phase after the warm start
+            (Larsen et al. 2016, 1512.09300).
         ema: moving average of the generator (default: half-life 10 000 images).
         network_settings: what the networks were built with, written beside the result.
         others: see :class:`PhaseTrainer`.
@@ -83,7 +87,8 @@ class SemanticGANTrainer(PhaseTrainer):
         augment: Callable | None = None,
         warp: Callable | None = None,
         learning_rate: float = 0.002,
-        autoencoder_learning_rate: float = 0.002,
+        autoencoder_learning_rate: float = 0.004,
+        encoder_learning_rate: float = 0.001,
         r1_gamma: float = 10.0,
         r1_gamma_joint: float = 1.0,
         critic_regularise_every: int = 16,
@@ -98,6 +103,7 @@ class SemanticGANTrainer(PhaseTrainer):
         prior_weight: float = 1.0,
         wplus_weight: float = 1.0,
         latent_noise: float = 0.1,
+        perceptual_weight: float = 0.0,
         ema: EmaByImages | None = None,
         network_settings: dict[str, Any] | None = None,
         output_dir: str | Path | None = None,
@@ -127,6 +133,7 @@ class SemanticGANTrainer(PhaseTrainer):
         self.mean_path_length = torch.zeros(())
         self.memory = torch.zeros(0, generator.latent_dim)
         self.latent_noise = latent_noise
+        self.perceptual_weight = perceptual_weight
         networks = {"generator": generator, "image_critic": image_critic, "joint_critic": joint_critic}
         optimizers: dict[str, torch.optim.Optimizer] = {
             "generator": lazy_adam(
@@ -137,11 +144,17 @@ class SemanticGANTrainer(PhaseTrainer):
         }
         if encoder is not None:
             networks["encoder"] = encoder
-            both = [*generator.parameters(), *encoder.parameters()]
             optimizers["mapping"] = torch.optim.Adam(
                 generator.mapping_layers.parameters(), lr=autoencoder_learning_rate, betas=(0.5, 0.99)
             )
-            optimizers["autoencoder"] = torch.optim.Adam(both, lr=autoencoder_learning_rate, betas=(0.5, 0.99))
+            # an encoder of plain convolutions wants a smaller rate than the equalised layers do
+            optimizers["autoencoder"] = torch.optim.Adam(
+                [
+                    {"params": list(generator.parameters()), "lr": autoencoder_learning_rate},
+                    {"params": list(encoder.parameters()), "lr": encoder_learning_rate},
+                ],
+                betas=(0.5, 0.99),
+            )
         elif warmup_iterations or reconstruct_weight:
             raise ValueError("warmup_iterations and reconstruct_weight need an encoder; give one or set both to 0")
         super().__init__(
@@ -255,10 +268,13 @@ class SemanticGANTrainer(PhaseTrainer):
         latents = self.generator.sample_latents(half, self.mixing_probability)
         image, _ = self.generator(latents)
         lengths = path_lengths(image, latents)
-        penalty, self.mean_path_length = path_length_penalty(lengths, self.mean_path_length.to(lengths.device))
+        before = self.mean_path_length.to(lengths.device)
+        penalty, mean = path_length_penalty(lengths, before)
+        # a step that is skipped for its numbers must not leave them in the running mean
+        self.mean_path_length = torch.where(torch.isfinite(mean), mean, before)
         return {"": penalty * (self.path_length_weight * self.path_length_every)}
 
-    def autoencode(self, batch: Any) -> Terms:
+    def autoencode(self, batch: Any, perceptual_weight: float = 0.0) -> Terms:
         """Encoder and generator as an autoencoder: image, mask, and latents that follow the prior."""
         unlabelled, labelled, label = self.real(batch)
         images = torch.cat([unlabelled, labelled])
@@ -268,6 +284,11 @@ class SemanticGANTrainer(PhaseTrainer):
         blurred = mean + self.latent_noise * torch.randn_like(mean)
         made, raw = self.generator(blurred)
         terms = {"image": image_distance(made, images)}
+        if perceptual_weight:
+            with torch.no_grad():
+                target = self.image_critic.features(images)
+            distance = feature_distance(self.image_critic.features(made), target)
+            terms["perceptual"] = perceptual_weight * distance
         terms["label"] = self.label_loss(raw[len(unlabelled) :], label)
         self.remember(mean)
         with torch.no_grad():
@@ -278,7 +299,8 @@ class SemanticGANTrainer(PhaseTrainer):
 
     def remember(self, latents: torch.Tensor) -> None:
         """Keep the newest encoded latents, a ring of ``PRIOR_SAMPLES`` rows."""
-        self.memory = torch.cat([latents.detach().float(), self.memory.to(latents.device)])[:PRIOR_SAMPLES]
+        if bool(torch.isfinite(latents).all()):  # a skipped step must not spoil the next hundred
+            self.memory = torch.cat([latents.detach().float(), self.memory.to(latents.device)])[:PRIOR_SAMPLES]
 
     def fit_prior(self, batch: Any) -> Terms:
         """Mapping network alone: its samples should be spread as the remembered latents are."""
@@ -288,7 +310,7 @@ class SemanticGANTrainer(PhaseTrainer):
     def reconstruct(self, batch: Any) -> Terms:
         """The autoencoder phase beside the adversarial ones (a VAE-GAN kind of hybrid)."""
         factor = self.reconstruct_weight * self.reconstruct_every
-        return {k: v * factor for k, v in self.autoencode(batch).items()}
+        return {k: v * factor for k, v in self.autoencode(batch, self.perceptual_weight).items()}
 
     # ---- bookkeeping ---------------------------------------------------------------------------
     def after_iteration(self, iteration: int, batch: Any) -> None:

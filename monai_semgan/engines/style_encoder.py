@@ -12,7 +12,7 @@ from torch import nn
 
 from ..losses import RawLabelLoss, feature_distance
 from ..transforms import decode_label
-from ..utils.checkpoint import load_checkpoint, save_checkpoint
+from ..utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from ..utils.model_settings import write_model_settings
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
@@ -88,11 +88,14 @@ class StyleEncoderTrainer(PhaseTrainer):
         self.mixing_probability = mixing_probability
         self.label_loss = RawLabelLoss()
         self.trained = nn.ModuleList([network.encoder])
+        heads = [network.generator.heads, *(b.heads for b in network.generator.blocks)]
         if train_generator == "all":
             self.trained.append(network.generator)
-        elif train_generator == "label_heads":
-            heads = [network.generator.heads, *(b.heads for b in network.generator.blocks)]
-            self.trained.extend(h.to_label for h in heads)
+        else:
+            if train_generator == "label_heads":
+                self.trained.extend(h.to_label for h in heads)
+            for head in heads:  # the trunk is fixed: nothing to protect it from, and it is the way to the encoder
+                head.label_trunk_gradient = 1.0
         parameters = list(self.trained.parameters())
         networks = {"network": network, "trained": self.trained}
         super().__init__(
@@ -122,9 +125,10 @@ class StyleEncoderTrainer(PhaseTrainer):
 
     def take_over(self, stage_one: dict[str, Any]) -> None:
         """Start from stage 1: generator, critic, and the encoder of its warm start if it had one."""
-        self.network.generator.load_state_dict(stage_one["generator"])
+        source = f"Stage 1's result {self.generator_checkpoint or ''}".strip()
+        load_weights(self.network.generator, stage_one.get("generator", {}), f"{source}, generator")
         if self.image_critic is not None and "image_critic" in stage_one:
-            self.image_critic.load_state_dict(stage_one["image_critic"])
+            load_weights(self.image_critic, stage_one["image_critic"], f"{source}, image critic")
         if "encoder" in stage_one:
             # an encoder for w+ alone may be handed to one with spatial features: those start at zero
             own = self.network.encoder.state_dict()

@@ -20,7 +20,7 @@ def r1_penalty(scores: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -
     Returns:
         Scalar; multiply by gamma / 2 and the lazy interval.
     """
-    total = torch.stack([s.float().flatten(1).mean(dim=1).sum() for s in scores]).sum()
+    total = torch.stack([s.float().reshape(len(s), -1).mean(dim=1).sum() for s in scores]).sum()
     gradients = torch.autograd.grad(total, list(inputs), create_graph=True)
     return torch.stack([g.flatten(1).square().sum(dim=1).mean() for g in gradients]).sum()
 

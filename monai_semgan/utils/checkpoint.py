@@ -62,9 +62,17 @@ def load_network(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
     state = load_checkpoint(path)
     if isinstance(state, dict) and "model" in state and isinstance(state["model"], dict):
         state = state["model"]
+    load_weights(network, state if isinstance(state, dict) else {}, f"Weights {path}")
+    return network.eval()
+
+
+def load_weights(network: torch.nn.Module, state: dict[str, Any], what: str) -> None:
+    """``load_state_dict`` with a message that a user can act on; ``what`` is the file or part of it.
+
+    Raises:
+        InputError: weights of another architecture (the first names that do not fit are given).
+    """
     own = network.state_dict()
-    if not isinstance(state, dict):
-        state = {}
     missing = [k for k in own if k not in state]
     surplus = [k for k in state if k not in own]
     other = [
@@ -75,10 +83,9 @@ def load_network(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
     if missing or surplus or other:
         shown = other[:3] + [f"missing {k}" for k in missing[:3]] + [f"not wanted {k}" for k in surplus[:3]]
         raise InputError(
-            f"Weights {path}",
+            what,
             got="; ".join(shown),
             wanted=f"the {len(own)} tensors of {type(network).__name__} as configured",
             fix="use the configuration (image_size, widths, latent_dim) that the weights were trained with",
         )
     network.load_state_dict(state)
-    return network.eval()

@@ -52,8 +52,10 @@ class StyleHeads(nn.Module):
         trunk = scale_gradient(x, self.label_trunk_gradient)
         new_label = self.to_label(trunk, latent).float() + self.label_bias[None, :, None, None]
         if image is not None and label is not None:
-            new_image = new_image + self.up(image)
-            new_label = new_label + self.up(label)
+            # the running sums stay in float32: bfloat16 has 8 bits, too few for grey values
+            with torch.autocast(x.device.type, enabled=False):
+                new_image = new_image + self.up(image)
+                new_label = new_label + self.up(label)
         return new_image, new_label
 
 

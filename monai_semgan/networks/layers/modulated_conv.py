@@ -65,4 +65,5 @@ class ModulatedConv2d(nn.Module):
         energy = weight.float().square().sum(dim=(2, 3))  # (out, in), or (in, out) when up-sampling
         if not self.upsample:
             energy = energy.t()
-        return torch.rsqrt(torch.mm(style.float().square(), energy) + 1e-8)
+        with torch.autocast(style.device.type, enabled=False):  # it would take the product in bfloat16
+            return torch.rsqrt(torch.mm(style.float().square(), energy) + 1e-8)

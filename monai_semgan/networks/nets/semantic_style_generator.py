@@ -171,15 +171,16 @@ class SemanticStyleGenerator(nn.Module):
         """Noise maps for one pass: ``"random"`` (fresh), ``"fixed"`` (stored), ``"zero"`` or a given list."""
         if not isinstance(mode, str):
             maps = list(mode)
-            if [m.shape[-1] for m in maps] != self.noise_sizes:
-                got = [tuple(m.shape) for m in maps]
+            got = [tuple(m.shape) for m in maps]
+            if [g[1:] for g in got] != [(1, s, s) for s in self.noise_sizes] or {g[0] for g in got} - {1, batch_size}:
                 raise ValueError(f"noise: got maps {got}; wanted one (B or 1, 1, s, s) for s in {self.noise_sizes}")
             return maps
         if mode == "fixed":
             return [getattr(self, f"noise_{i}") for i in range(len(self.noise_sizes))]
         device = self.constant.device
         if mode == "zero":
-            return [torch.zeros(1, 1, s, s, device=device) for s in self.noise_sizes]
+            # from the buffers, not from a device: so a trace made on a CPU also runs on a GPU
+            return [torch.zeros_like(getattr(self, f"noise_{i}")) for i in range(len(self.noise_sizes))]
         if mode == "random":
             draw_on = generator.device if generator is not None else device
             return [

@@ -1,0 +1,56 @@
+"""The registry of methods: one row each. The command line, the README's table and the contract tests read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["METHODS", "Method"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method consists of.
+
+    Args:
+        name: stem of its files in every room.
+        title: for people.
+        paper: arXiv number ("" for a baseline).
+        bundle: folder under ``bundles/``.
+        stages: trainers in order, as dotted names; each hands over to the next by file.
+        network: the deployable network, image to logits.
+        inferer: how it is used on a volume.
+    """
+
+    name: str
+    title: str
+    paper: str
+    bundle: str
+    stages: tuple[str, ...]
+    network: str
+    inferer: str
+
+
+METHODS: dict[str, Method] = {
+    row.name: row
+    for row in (
+        Method(
+            name="semantic_gan",
+            title="SemanticGAN",
+            paper="2104.05833",
+            bundle="ct_liver",
+            stages=("monai_semgan.engines.SemanticGANTrainer", "monai_semgan.engines.StyleEncoderTrainer"),
+            network="monai_semgan.networks.nets.SemanticGANSegmenter",
+            inferer="monai_semgan.inferers.LatentInversionInferer",
+        ),
+        Method(
+            name="supervised",
+            title="U-Net baseline",
+            paper="",
+            bundle="ct_liver_supervised",
+            stages=("monai_semgan.engines.SupervisedSliceTrainer",),
+            network="monai.networks.nets.UNet",
+            inferer="monai.inferers.SliceInferer",
+        ),
+    )
+}
+"""Method name to row."""

@@ -1,0 +1,229 @@
+"""What every bundle promises: MONAI's properties, one configuration in two places, overrides, and export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import pytest
+import torch
+from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.data import load_net_with_metadata
+
+from monai_semgan.utils import write_model_settings
+from tests.scans import AFFINES, make_scan, write_scan
+
+ROOT = Path(__file__).resolve().parents[2] / "bundles"
+BUNDLES = sorted(path.parent.parent.name for path in ROOT.glob("*/configs/train.json"))
+CONFIGS = ("train", "inference", "evaluate")
+# The size of the slices stays: metadata.json names it.
+TINY = {
+    "ct_liver": {
+        "latent_dim": 16,
+        "channel_base": 256,
+        "channel_max": 8,
+        "encoder_channels": [8, 8],
+        "critic_channel_base": 256,
+        "critic_channel_max": 8,
+        "joint_critic_channels": 4,
+    },
+    "ct_liver_supervised": {"unet_channels": [4, 8, 8], "unet_strides": [2, 2]},
+}
+# The styled layers choose by shapes and options, which TorchScript cannot compile; a trace follows them.
+TRACED = {"ct_liver"}
+every_bundle = pytest.mark.parametrize("bundle", BUNDLES)
+
+
+def config_file(bundle: str, name: str) -> str:
+    return str(ROOT / bundle / "configs" / f"{name}.json")
+
+
+def read(bundle: str, name: str) -> dict[str, Any]:
+    return json.loads(Path(config_file(bundle, name)).read_text(encoding="utf-8"))
+
+
+def targets(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        if isinstance(config.get("_target_"), str):
+            yield config["_target_"]
+        config = list(config.values())
+    if isinstance(config, list):
+        for item in config:
+            yield from targets(item)
+
+
+def workflow(bundle: str, name: str, files: Path, **overrides: Any) -> ConfigWorkflow:
+    values = {
+        "dataset_dir": str(files / "data"),
+        "output_dir": str(files / "out"),
+        "device": "$torch.device('cpu')",
+        "modality": "ct",
+        **({"labelled": 1, **TINY[bundle]} if name == "train" else {"checkpoint": str(files / "model.pt")}),
+        **overrides,
+    }
+    flow = ConfigWorkflow(
+        config_file=config_file(bundle, name),
+        meta_file=config_file(bundle, "metadata"),
+        logging_file=False,
+        workflow_type="train" if name == "train" else "infer",
+        **values,
+    )
+    flow.initialize()
+    return flow
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with scans in `data`."""
+    volume, liver = make_scan(AFFINES["LAS"])
+    names = [f"case{number}" for number in range(3)]
+    for name in names:
+        write_scan(tmp_path / "data" / "ct" / "images" / f"{name}.nii.gz", volume, AFFINES["LAS"])
+        write_scan(tmp_path / "data" / "ct" / "labels" / f"{name}.nii.gz", liver, AFFINES["LAS"])
+    splits = {"ct_train": names[:2], "ct_val": names[2:], "labelled": {"1": names[:1]}}
+    (tmp_path / "data" / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+    return tmp_path
+
+
+def write_weights(bundle: str, folder: Path) -> torch.nn.Module:
+    """Weights of the tiny network as the training writes them; returns the network."""
+    parser = ConfigParser()
+    parser.read_config(config_file(bundle, "train"))
+    parser.update(TINY[bundle])
+    parser["device"] = "$torch.device('cpu')"
+    torch.manual_seed(0)
+    network = parser.get_parsed_content("network").eval()
+    for parameter in network.parameters():  # what starts at zero would hide what is not exported
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    torch.save(network.state_dict(), folder / "model.pt")
+    write_model_settings(parser.get_parsed_content("network_settings"), folder / "model.pt")
+    return network
+
+
+def test_all_bundles_are_here() -> None:
+    assert sorted(TINY) == BUNDLES
+
+
+@every_bundle
+def test_training_has_what_monai_asks_for(bundle: str, files: Path) -> None:
+    assert not workflow(bundle, "train", files).check_properties()
+
+
+@every_bundle
+def test_inference_has_what_monai_asks_for(bundle: str, files: Path) -> None:
+    write_weights(bundle, files)
+    assert not workflow(bundle, "inference", files).check_properties()
+
+
+@every_bundle
+@pytest.mark.parametrize("name", ["train", "metadata"])
+def test_the_file_at_the_root_says_the_same(bundle: str, name: str) -> None:
+    at_root = json.loads((ROOT / bundle / f"{name}.json").read_text(encoding="utf-8"))
+    assert at_root == read(bundle, name)
+
+
+@every_bundle
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_target_is_found(bundle: str, config: str) -> None:
+    found = set(targets(read(bundle, config)))
+    known = ComponentLocator().get_component_module_name
+    assert found
+    assert {name for name in found if not callable(locate(name)) and not known(name)} == set()
+
+
+@every_bundle
+@pytest.mark.parametrize("part", ["preprocessing", "postprocessing", "network_def", "inferer"])
+def test_evaluation_does_what_inference_does(bundle: str, part: str) -> None:
+    # ct_liver offers `steps` to MONAI Label as a displayable option, by a detour that means the same
+    text = json.dumps(read(bundle, "inference")[part]).replace("@displayable_configs#", "@")
+    assert json.loads(text) == read(bundle, "evaluate")[part]
+
+
+@every_bundle
+def test_training_evaluates_as_evaluation_does(bundle: str) -> None:
+    train, evaluate = read(bundle, "train"), read(bundle, "evaluate")
+    assert train["postprocessing"] == evaluate["postprocessing"]
+    assert train["evaluation"]["inferers"] == evaluate["evaluation"]["inferers"]
+    assert train["inferer"] == evaluate["inferer"]
+    # the labels are prepared last; up to there, the network must be used on such images as it was shown
+    shown, given = (config["preprocessing"]["transforms"] for config in (train, evaluate))
+    for seen, used in zip(shown, given, strict=False):
+        assert {k: v for k, v in seen.items() if k not in ("keys", "allow_missing_keys")} == {
+            k: v for k, v in used.items() if k != "keys"
+        }
+
+
+def test_the_bundles_differ_in_the_method_alone() -> None:
+    """What a comparison of the two must not depend on."""
+    one, other = (read(bundle, "train") for bundle in ("ct_liver", "ct_liver_supervised"))
+    for key in (
+        "labelled", "seed", "modality", "label_mapping", "phantom_subjects", "phantom_seed", "image_size",
+        "fov_mm", "labelled_foreground_fraction", "clean_fraction", "mixed_precision", "warp",
+        "preprocessing", "datalist", "postprocessing",
+    ):  # fmt: skip
+        assert one[key] == other[key], key
+    assert one["randomise"]["_target_"] == other["randomise"]["_target_"]
+
+
+@every_bundle
+def test_values_are_changed_as_on_the_command_line(bundle: str, files: Path) -> None:
+    overrides = {"image_size": 32, "seed": 7, "train#dataloader#batch_size": 3, "train#handlers#0#every": 5}
+    parser = workflow(bundle, "train", files, **overrides).parser
+    assert parser.get_parsed_content("network_settings")["image_size"] == 32
+    assert parser.get_parsed_content("settings")["seed"] == 7
+    trainer = parser.get_parsed_content("train#trainer")
+    batch = next(iter(trainer.data_loader))["labelled"]
+    assert batch["image"].shape == batch["label"].shape == (3, 1, 32, 32)
+    assert trainer.seed == 7
+    assert parser.get_parsed_content("train#handlers#0").every == 5
+
+
+@pytest.mark.parametrize(("strength", "variant"), [(0.0, "plain"), (1, "randomised")])
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_the_baselines_variants_have_folders_of_their_own(name: str, strength: float, variant: str) -> None:
+    parser = ConfigParser()
+    parser.read_config(config_file("ct_liver_supervised", name))
+    parser.update({"randomise_strength": strength, "dataset_dir": "somewhere/abdomen/"})
+    run = parser.get_parsed_content("output_dir" if name == "train" else "trained")
+    assert f"/runs/abdomen-{variant}" in run
+
+
+@every_bundle
+def test_the_network_is_what_metadata_says(bundle: str, tmp_path: Path) -> None:
+    write_weights(bundle, tmp_path)
+    for name in ("inference", "evaluate"):
+        verify_net_in_out(
+            "network",
+            meta_file=config_file(bundle, "metadata"),
+            config_file=config_file(bundle, name),
+            device="cpu",
+            checkpoint=str(tmp_path / "model.pt"),
+        )
+
+
+@every_bundle
+# torch announces the end of TorchScript, and a trace warns of each decision by shape that it fixes
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_it_can_be_exported(bundle: str, tmp_path: Path) -> None:
+    network = write_weights(bundle, tmp_path)
+    ckpt_export(
+        "network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(tmp_path / "model.pt"),
+        meta_file=config_file(bundle, "metadata"),
+        config_file=config_file(bundle, "inference"),
+        use_trace=bundle in TRACED,
+        checkpoint=str(tmp_path / "model.pt"),
+        device="$torch.device('cpu')",
+    )
+    exported, meta, extra = load_net_with_metadata(
+        str(tmp_path / "model.ts"), more_extra_files=["inference.json"]
+    )
+    image = torch.rand(3, 1, 64, 64) * 2 - 1  # a batch that the trace has not seen
+    with torch.no_grad():
+        torch.testing.assert_close(exported(image), network(image))
+    assert meta["name"] == read(bundle, "metadata")["name"]
+    assert json.loads(extra["inference.json"]) == read(bundle, "inference")
