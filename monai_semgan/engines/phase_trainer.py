@@ -255,7 +255,8 @@ class PhaseTrainer(Trainer):
                 fix="give another --output_dir for the new training, or delete this folder",
             )
         for name, network in self.networks.items():
-            load_weights(network, state["networks"].get(name, {}), f"Checkpoint {self.checkpoint_path}, {name}")
+            weights = state["networks"].get(name, {})
+            load_weights(network, weights, f"Checkpoint {self.checkpoint_path}, {name}")
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         if hasattr(self.data_loader, "load_state_dict"):

@@ -94,7 +94,7 @@ class StyleEncoderTrainer(PhaseTrainer):
         else:
             if train_generator == "label_heads":
                 self.trained.extend(h.to_label for h in heads)
-            for head in heads:  # the trunk is fixed: nothing to protect it from, and it is the way to the encoder
+            for head in heads:  # the trunk is fixed: it needs no protection, and is the way to the encoder
                 head.label_trunk_gradient = 1.0
         parameters = list(self.trained.parameters())
         networks = {"network": network, "trained": self.trained}

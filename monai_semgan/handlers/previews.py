@@ -18,21 +18,23 @@ class GeneratorPreview:
         network: the generator to draw from; a moving average, updated in place, may be given.
         count: number of samples.
         seed: of the latents.
+        truncation: psi of the truncation trick: below 1 the pictures show the likelier part of the prior.
 
     Called without arguments it returns ``{"samples": uint8 (H, W, 3)}``; it does not touch the global
     random state.
     """
 
-    def __init__(self, network: nn.Module, count: int = 16, seed: int = 0) -> None:
+    def __init__(self, network: nn.Module, count: int = 16, seed: int = 0, truncation: float = 1.0) -> None:
         self.network = network
         self.count = count
         self.seed = seed
+        self.truncation = truncation
 
     def __call__(self) -> dict[str, np.ndarray]:
         generator = self.network
         draw = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            latents = generator.sample_latents(self.count, generator=draw)
+            latents = generator.sample_latents(self.count, truncation=self.truncation, generator=draw)
             image, raw = generator(latents, noise="fixed")
         return {"samples": sample_grid(image.clamp(-1, 1).cpu(), decode_label(raw).cpu())}
 

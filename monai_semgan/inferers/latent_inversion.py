@@ -45,8 +45,9 @@ class LatentInversionInferer(Inferer):
     """Segment slices or volumes with a ``SemanticGANSegmenter``: encoder first, then optimise its latents.
 
     Every slice has latents and losses of its own, so the answer does not depend on which slices share a
-    batch. The best latents seen (the encoder's included) are kept, by the total loss. The generator's
-    weights never collect gradients. With ``steps=0`` the answer is the encoder's.
+    batch. The best latents seen (the encoder's included) are kept, by the loss without the noise maps'
+    regulariser. The generator's weights never collect gradients. With ``steps=0`` the answer is the
+    encoder's.
 
     Args:
         steps: optimisation steps (Adam).
@@ -155,21 +156,27 @@ class LatentInversionInferer(Inferer):
         optimizer = torch.optim.Adam([{"params": [p], "lr": r} for p, r in trained])
         target = self._target_features(image)
         best, best_loss = start.copy(), torch.full((len(image),), float("inf"), device=image.device)
-        best.noise = [n.detach().clone() for n in current.noise]
+        if current.noise:  # the encoder's answer has none
+            best.noise = [torch.zeros_like(n) for n in current.noise]
+            with torch.no_grad():
+                made, _ = network.generator(start.wplus, noise="zero", spatial=start.spatial)
+                best_loss = self._loss(made, image, target, start, start, self._encoded(made, network))
         encoded: torch.Tensor | None = None
         with torch.enable_grad():
             for step in range(self.steps + 1):
                 made, _ = network.generator(
                     current.wplus, noise=current.noise or "zero", spatial=current.spatial
                 )
-                if self.consistency_weight and step % self.consistency_every == 0:
-                    with torch.no_grad():
-                        encoded = network.encoder(made.clamp(-1, 1))[0]
+                if step % self.consistency_every == 0:
+                    encoded = self._encoded(made, network)
                 loss = self._loss(made, image, target, current, start, encoded)
                 self._keep_best(best, best_loss, current, loss.detach())
                 if step == self.steps:
                     break
-                gradients = torch.autograd.grad(loss.sum(), [p for p, _ in trained])
+                total = loss.sum()
+                if current.noise:
+                    total = total + self.noise_weight * noise_regularisation(current.noise).sum()
+                gradients = torch.autograd.grad(total, [p for p, _ in trained])
                 for (parameter, rate), gradient, group in zip(
                     trained, gradients, optimizer.param_groups, strict=True
                 ):
@@ -190,7 +197,7 @@ class LatentInversionInferer(Inferer):
         start: _Latents,
         encoded: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Total loss of each slice, ``(B,)``."""
+        """How good an answer is for each slice, ``(B,)``; the noise maps' regulariser does not count."""
         total = torch.zeros(len(image), device=image.device)
         if self.ncc_weight:
             total = total + self.ncc_weight * self.ncc(made, image)
@@ -207,9 +214,13 @@ class LatentInversionInferer(Inferer):
         if encoded is not None:
             distance = (current.wplus - encoded).square().flatten(1).mean(dim=1)
             total = total + self.consistency_weight * distance
-        if current.noise:
-            total = total + self.noise_weight * noise_regularisation(current.noise)
         return total
+
+    def _encoded(self, made: torch.Tensor, network: nn.Module) -> torch.Tensor | None:
+        if not self.consistency_weight:
+            return None
+        with torch.no_grad():
+            return network.encoder(made.clamp(-1, 1))[0]
 
     def _target_features(self, image: torch.Tensor) -> Sequence[torch.Tensor]:
         if not self.perceptual_weight or self.features is None:

@@ -73,6 +73,7 @@ def load_weights(network: torch.nn.Module, state: dict[str, Any], what: str) -> 
         InputError: weights of another architecture (the first names that do not fit are given).
     """
     own = network.state_dict()
+    state = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
     missing = [k for k in own if k not in state]
     surplus = [k for k in state if k not in own]
     other = [

@@ -16,7 +16,7 @@ from monai_semgan.utils import InputError
 
 
 class TwoPlayers(PhaseTrainer):
-    """Phases ``a`` (every iteration), ``b`` (every second one from the second on), with a script of what happens."""
+    """Phase ``a`` in every iteration, ``b`` in every second one from the second to the fifth."""
 
     def __init__(self, plan: Callable[[TwoPlayers], list[Phase]] | None = None, **options: Any) -> None:
         self.plan = plan
@@ -45,7 +45,9 @@ class TwoPlayers(PhaseTrainer):
     def play(self, name: str, batch: Any) -> dict[str, torch.Tensor]:
         iteration = self.state.iteration - 1
         self.ran.append((iteration, name))
-        self.frozen.append({k: all(not p.requires_grad for p in v.parameters()) for k, v in self.networks.items()})
+        self.frozen.append(
+            {k: all(not p.requires_grad for p in v.parameters()) for k, v in self.networks.items()}
+        )
         image = batch["labelled"]["image"]
         both = sum(n(image).square().mean() for n in self.networks.values())
         noise = torch.rand(())
@@ -154,7 +156,11 @@ class TestBadSteps:
     def test_bad_gradients_alone_are_skipped(self) -> None:
         def root(t: TwoPlayers) -> list[Phase]:
             # finite at zero, with an infinite gradient
-            return [Phase("s/a", ("one",), "one", lambda b: {"x": (t.networks["one"].weight * 0).abs().sqrt().sum()})]
+            return [
+                Phase(
+                    "s/a", ("one",), "one", lambda b: {"x": (t.networks["one"].weight * 0).abs().sqrt().sum()}
+                )
+            ]
 
         trainer = TwoPlayers(root, max_bad_steps=3)
         with pytest.raises(TrainingDiverged, match="gradient only"):

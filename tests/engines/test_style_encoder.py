@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Events
 
 from monai_semgan.engines import StyleEncoderTrainer
 from monai_semgan.networks.nets import SemanticGANSegmenter
 from monai_semgan.utils import InputError
-from monai_semgan.utils.checkpoint import load_checkpoint, load_network, save_checkpoint
+from monai_semgan.utils.checkpoint import load_checkpoint, load_network
 from tests.tiny import make_batch, make_encoder_trainer, make_gan_trainer, make_segmenter
 
 
@@ -40,12 +41,16 @@ def test_what_is_trained(choice: str) -> None:
 
 
 def test_an_unknown_choice_is_refused() -> None:
-    with pytest.raises(ValueError, match="train_generator: got 'some'; wanted 'none', 'label_heads' or 'all'"):
+    with pytest.raises(
+        ValueError, match="train_generator: got 'some'; wanted 'none', 'label_heads' or 'all'"
+    ):
         make_encoder_trainer(train_generator="some")
 
 
 def test_terms_and_their_weights() -> None:
-    trainer = make_encoder_trainer(image_weight=2.0, label_weight=3.0, latent_weight=5.0, perceptual_weight=7.0)
+    trainer = make_encoder_trainer(
+        image_weight=2.0, label_weight=3.0, latent_weight=5.0, perceptual_weight=7.0
+    )
     plain = make_encoder_trainer(perceptual_weight=1.0)
 
     def terms(t: StyleEncoderTrainer) -> dict[str, torch.Tensor]:
@@ -93,7 +98,7 @@ def test_the_critic_is_a_ruler_and_does_not_change() -> None:
 
 @pytest.mark.parametrize("choice", ["none", "label_heads"])
 def test_the_encoder_learns_masks_also_from_a_read_out_generator(choice: str) -> None:
-    """``label_trunk_gradient`` protects a trunk that is trained; here it is fixed, and the way to the encoder."""
+    """``label_trunk_gradient`` protects a trunk in training; here it is fixed, and the way to the encoder."""
 
     def gradient(scale: float) -> torch.Tensor:
         trainer = make_encoder_trainer(
@@ -222,15 +227,16 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert max(rates) <= trainer.learning_rate
 
 
-def test_it_learns(tmp_path: Path) -> None:
-    """A few dozen steps of everything lower the label loss on the training slices."""
+def test_it_learns() -> None:
+    """A few dozen steps of everything lower the loss on the training slices."""
     trainer = make_encoder_trainer(
-        train_generator="all", max_epochs=10, learning_rate=0.02, generated_fraction=0.0, perceptual_weight=0.0
+        train_generator="all",
+        max_epochs=10,
+        learning_rate=0.02,
+        generated_fraction=0.0,
+        perceptual_weight=0.0,
     )
-    losses = []
-    from ignite.engine import Events
-
+    losses: list[float] = []
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(e.state.output["loss"]))
     trainer.run()
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    save_checkpoint(trainer.training_state(), tmp_path / "state.pt")

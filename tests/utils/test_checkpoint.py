@@ -23,7 +23,11 @@ class Malicious:
 
 
 def test_round_trip_of_tensors_and_plain_values(tmp_path: Path) -> None:
-    state = {"a": torch.arange(3), "b": {"c": (1, 2.5, "x", None, True)}, "d": [torch.ones(2, dtype=torch.bfloat16)]}
+    state = {
+        "a": torch.arange(3),
+        "b": {"c": (1, 2.5, "x", None, True)},
+        "d": [torch.ones(2, dtype=torch.bfloat16)],
+    }
     save_checkpoint(state, tmp_path / "deep" / "state.pt")
     back = load_checkpoint(tmp_path / "deep" / "state.pt")
     assert torch.equal(back["a"], state["a"])

@@ -114,7 +114,13 @@ def make_phantom(
     return out
 
 
-def prepare_phantom(dataset_dir: str | os.PathLike, subjects: int = 36, seed: int = 0, **options) -> str:
+def prepare_phantom(
+    dataset_dir: str | os.PathLike,
+    subjects: int = 36,
+    seed: int = 0,
+    only_at: str | os.PathLike | None = None,
+    **options,
+) -> str:
     """Return ``dataset_dir``, after making a phantom there if it is missing, empty or an unfinished phantom.
 
     For bundles: a folder that holds anything else is the user's own data and is left alone.
@@ -123,9 +129,13 @@ def prepare_phantom(dataset_dir: str | os.PathLike, subjects: int = 36, seed: in
         dataset_dir: the folder.
         subjects: see :func:`make_phantom`.
         seed: see :func:`make_phantom`.
+        only_at: make a phantom only if ``dataset_dir`` is this folder, so that a mistyped path of the user's own
+            data is not taken for an order.
         options: further arguments of :func:`make_phantom`.
     """
     folder = Path(dataset_dir)
+    if only_at is not None and folder.resolve() != Path(only_at).resolve():
+        return os.fspath(dataset_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"dataset folder {folder}", got="a file", wanted="a folder")
     started = (folder / "phantom.partial.json").exists()

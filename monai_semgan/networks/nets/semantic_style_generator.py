@@ -171,9 +171,10 @@ class SemanticStyleGenerator(nn.Module):
         """Noise maps for one pass: ``"random"`` (fresh), ``"fixed"`` (stored), ``"zero"`` or a given list."""
         if not isinstance(mode, str):
             maps = list(mode)
-            got = [tuple(m.shape) for m in maps]
-            if [g[1:] for g in got] != [(1, s, s) for s in self.noise_sizes] or {g[0] for g in got} - {1, batch_size}:
-                raise ValueError(f"noise: got maps {got}; wanted one (B or 1, 1, s, s) for s in {self.noise_sizes}")
+            got, sizes = [tuple(m.shape) for m in maps], self.noise_sizes
+            wrong_batch = any(g[0] not in (1, batch_size) for g in got)
+            if wrong_batch or [g[1:] for g in got] != [(1, s, s) for s in sizes]:
+                raise ValueError(f"noise: got maps {got}; wanted one (B or 1, 1, s, s) for s in {sizes}")
             return maps
         if mode == "fixed":
             return [getattr(self, f"noise_{i}") for i in range(len(self.noise_sizes))]

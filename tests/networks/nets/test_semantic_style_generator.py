@@ -19,7 +19,6 @@ def test_latents_channels_and_shapes(size: int, count: int) -> None:
     assert wide[size] == {32: 512, 64: 512, 128: 256, 256: 128}[size]
     with torch.device("meta"):
         generator = SemanticStyleGenerator(size, channel_base=16384)
-        generator.noise_sizes  # noqa: B018
     assert generator.num_latents == count
     assert len(generator.noise_sizes) == count - 1
     assert [b.conv.conv.weight.shape[0] for b in generator.blocks] == list(channels.values())[1:]
@@ -163,7 +162,9 @@ class TestPrior:
 
     def test_samples_are_reproducible(self) -> None:
         generator = make_generator()
-        a, b = (generator.sample_latents(2, 0.5, generator=torch.Generator().manual_seed(5)) for _ in range(2))
+        a, b = (
+            generator.sample_latents(2, 0.5, generator=torch.Generator().manual_seed(5)) for _ in range(2)
+        )
         assert torch.equal(a, b)
 
 
