@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from monai_semgan.engines import PhaseTrainer
 from monai_semgan.methods import METHODS
 

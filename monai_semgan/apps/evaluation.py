@@ -16,8 +16,10 @@ from nibabel.affines import voxel_sizes
 
 from ..metrics import score_volume, summarise_scores
 from ..transforms import LoadScan
+from ..transforms.labels import check_wanted_values
 from ..utils.errors import InputError
 from ..utils.failures import describe_failure
+from ..utils.files import make_output_folder
 from .evaluation_report import KeptMask, draw_pictures, format_table, write_tables
 
 __all__ = ["DomainEvaluation"]
@@ -94,7 +96,7 @@ class DomainEvaluation:
     def run(self) -> dict[str, Any]:
         """Evaluate everything, write the results and print the table; returns what ``summarise`` makes."""
         self.rows, self.failures, self._kept = [], [], {}
-        self.output_dir.mkdir(parents=True, exist_ok=True)
+        make_output_folder(self.output_dir)
         self.network.to(self.device)
         for domain, items in self.test.items():
             for number, item in enumerate(items, 1):
@@ -149,6 +151,7 @@ class DomainEvaluation:
     def _evaluate(self, domain: str, name: str, item: Mapping[str, Any]) -> list[dict[str, Any]]:
         reference = LoadScan(label=True)(item["label"])
         affine = reference.affine.numpy()
+        check_wanted_values(reference, self.labels.values(), f"mask {item['label']}")
         wanted = _as_classes(reference[0].numpy(), self.labels)
         data = self.preprocessing(dict(item))
         rows = []

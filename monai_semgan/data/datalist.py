@@ -46,7 +46,9 @@ def load_datalist(
     """
     folder = Path(dataset_dir).expanduser().resolve()
     if not folder.is_dir():
-        raise InputError(f"data set folder {dataset_dir} is missing", wanted=f"a folder with {_LAYOUTS}")
+        raise InputError(
+            f"data set folder {dataset_dir} is missing", wanted=f"a folder with {_LAYOUTS}", fix="correct the path"
+        )
     if isinstance(labelled, bool) or int(labelled) < 1:
         raise InputError(
             "option labelled", got=labelled, wanted="the number of labelled training scans, at least 1"
@@ -63,6 +65,12 @@ def load_datalist(
     _check_files(folder, lists)
     _check_no_leak(folder, lists)
     if domains is not None:
+        strangers = sorted(set(domains) - set(lists["test"]))
+        if strangers:
+            raise InputError(
+                f"option domains: the folder {folder} has no such test scans", got=", ".join(strangers),
+                wanted=f"some of {', '.join(lists['test'])}",
+            )  # fmt: skip
         lists["test"] = {name: items for name, items in lists["test"].items() if name in set(domains)}
     return lists
 
@@ -84,7 +92,8 @@ def _from_splits(folder: Path, labelled: int) -> dict[str, Any]:
         raise InputError(
             f"{path}", got=f"keys {', '.join(splits)}", wanted='a list "ct_train" of training scans'
         )
-    train = list(splits["ct_train"])
+    splits = {key: _names(path, key, value) for key, value in splits.items()}
+    train = splits["ct_train"]
     chosen = _labelled_names(path, splits, train, labelled)
     by_name = {name: _item(folder, "ct", name) for name in train}
     for name in chosen:
@@ -100,6 +109,7 @@ def _from_splits(folder: Path, labelled: int) -> dict[str, Any]:
         if domain is not None:
             test.setdefault(domain[1], []).extend(_item(folder, domain[0], name) for name in names)
     validation = [_item(folder, "ct", name) for name in splits.get("ct_val", [])]
+    _check_masks(validation, folder / "ct" / "labels")
     if validation and not test.get("ct"):
         test["ct"] = [dict(item) for item in validation]
     return {
@@ -108,6 +118,30 @@ def _from_splits(folder: Path, labelled: int) -> dict[str, Any]:
         "validation": [item for item in validation if "label" in item],
         "test": {name: test[name] for name in sorted(test, key=_domain_order)},
     }
+
+
+def _names(path: Path, key: str, value: Any) -> Any:
+    """The lists of names under a key of splits.json as text; notes under other keys stay as they are."""
+    if key == "labelled" and isinstance(value, dict):
+        return {number: _as_names(path, f"{key}: {number}", names) for number, names in value.items()}
+    if key in ("ct_train", "ct_val", "labelled") or _test_domain(key) is not None:
+        return _as_names(path, key, value)
+    return value
+
+
+def _as_names(path: Path, key: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, (str, int)) for name in value):
+        raise InputError(f'{path}, "{key}"', got=value, wanted='a list of names of scans, e.g. ["ct00", "ct01"]')
+    return [str(name) for name in value]
+
+
+def _check_masks(validation: Sequence[Mapping[str, Any]], where: Path) -> None:
+    validation = [item for item in validation if Path(item["image"]).exists()]  # the others are told later
+    if validation and not any("label" in item for item in validation):
+        raise InputError(
+            "no validation scan has a mask", got=", ".join(item["name"] for item in validation),
+            fix=f"put their masks into {where}, under the names of the scans",
+        )  # fmt: skip
 
 
 def _labelled_names(path: Path, splits: Mapping[str, Any], train: list[str], labelled: int) -> list[str]:

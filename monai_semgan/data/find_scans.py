@@ -68,7 +68,8 @@ def _dicom_series(folder: Path) -> list[dict[str, str]]:
     series = sorted(SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
     name = folder.resolve().name
     if len(series) < 2:
-        return [{"image": str(folder), "name": name} for _ in series]
+        # without a series its files are damaged: loading it will say so, and it is not lost without a word
+        return [{"image": str(folder), "name": name}]
     return [
         {"image": str(folder), "name": f"{name}_series{number}", "series_uid": uid}
         for number, uid in enumerate(series, start=1)

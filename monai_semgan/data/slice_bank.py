@@ -82,7 +82,11 @@ def build_slice_bank(
             read: every bad one is named, after all have been tried.
     """
     if not items:
-        raise InputError("no scans to build a slice bank from", fix="check the datalist and its splits")
+        raise InputError(
+            "no scans to make slices of",
+            wanted="at least one scan in each of the lists for training and validation",
+            fix="name scans with masks in splits.json (ct_train, ct_val) or datalist.json (training, validation)",
+        )
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     has_label = [label_key is not None and item.get(label_key) is not None for item in items]
     if any(has_label) and not all(has_label):
@@ -138,7 +142,7 @@ def _raise_bad(items: Sequence[Mapping[str, Any]], results: list[Any], image_key
     if bad:
         lines = "".join(f"\n  - {name}: {_cause(error)}" for name, error in bad)
         raise InputError(
-            f"{len(bad)} of {len(items)} scans cannot be used:{lines}\n",
+            f"{len(bad)} of {len(items)} scans cannot be used:{lines}",
             fix="mend these files, or take them out of the datalist",
         ) from bad[0][1]
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from ..utils.errors import InputError
+from ..utils.files import make_output_folder
 
 Terms = dict[str, torch.Tensor]
 
@@ -104,6 +105,8 @@ class PhaseTrainer(Trainer):
             handlers=list(train_handlers or []),
             decollate=False,
         )
+        if checkpoint_every < 1:
+            raise InputError("option checkpoint_every", got=checkpoint_every, wanted="1 iteration or more")
         self.networks = networks
         self.optimizers = optimizers
         self.output_dir = Path(output_dir) if output_dir is not None else None
@@ -161,6 +164,8 @@ class PhaseTrainer(Trainer):
     def run(self) -> None:
         """Train to the end, going on from ``last.pt`` if there is one; a finished stage returns at once."""
         path = self.checkpoint_path
+        if path is not None:
+            make_output_folder(path.parent)
         if path is not None and path.is_file():
             self.load_training_state(load_checkpoint(path, map_location="cpu"))
         if self.state.iteration >= self.total_iterations:
@@ -243,11 +248,10 @@ class PhaseTrainer(Trainer):
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Take a state back; refuses one of a training with other settings."""
-        other = {
-            k: (state["settings"].get(k), v) for k, v in self.settings.items() if state["settings"].get(k) != v
-        }
+        before, now = _flat(state["settings"]), _flat(self.settings)
+        other = [name for name in now if before.get(name) != now[name]]
         if other:
-            shown = ", ".join(f"{k} was {a!r} and is now {b!r}" for k, (a, b) in list(other.items())[:4])
+            shown = ", ".join(_difference(name, before.get(name), now[name]) for name in other[:4])
             raise InputError(
                 f"Training in {self.output_dir}",
                 got=f"a checkpoint of another configuration ({shown})",
@@ -280,3 +284,20 @@ class PhaseTrainer(Trainer):
     def _on_completed(self) -> None:
         self.on_finished()
         self.save()
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "datalist":  # two hashes say nothing to anybody
+        return "the lists of scans were other ones"
+    return f"{name} was {before!r} and is now {now!r}"

@@ -29,7 +29,6 @@ from ..utils.model_settings import write_model_settings
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
 
-
 PRIOR_SAMPLES = 512
 """Latents on each side when the prior is fitted; remembered from the newest batches."""
 

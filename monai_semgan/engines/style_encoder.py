@@ -13,6 +13,7 @@ from torch import nn
 from ..losses import RawLabelLoss, feature_distance
 from ..transforms import decode_label
 from ..utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from ..utils.errors import InputError
 from ..utils.model_settings import write_model_settings
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
@@ -72,7 +73,7 @@ class StyleEncoderTrainer(PhaseTrainer):
         **options: Any,
     ) -> None:
         if train_generator not in ("none", "label_heads", "all"):
-            raise ValueError(f"train_generator: got {train_generator!r}; wanted 'none', 'label_heads' or 'all'")
+            raise InputError(f"train_generator: got {train_generator!r}; wanted 'none', 'label_heads' or 'all'")
         self.network = network
         self.image_critic = image_critic
         self.generator_checkpoint = Path(generator_checkpoint) if generator_checkpoint else None

@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 
 from ..utils.errors import InputError
-from ..utils.files import atomic_path
+from ..utils.files import atomic_path, make_output_folder
 from ..utils.names import safe_name
 from .segmentation_report import SegmentationReport
 
@@ -66,12 +66,7 @@ class SegmentationWriter:
         engine.add_event_handler(Events.COMPLETED, self._note_failures)
 
     def _start(self, engine: Engine) -> None:
-        try:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"output folder {self.output_dir}: {error}", fix="choose another folder"
-            ) from error
+        make_output_folder(self.output_dir)
         self._sources = {}
         self._report = SegmentationReport(self.output_dir, self.error_threshold)
 

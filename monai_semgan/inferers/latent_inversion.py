@@ -17,6 +17,7 @@ from torch import nn
 
 from ..losses import GreyCurveLoss, feature_distance
 from ..losses.similarity import LocalNCCLoss
+from ..utils import InputError
 from .noise_maps import noise_regularisation, standardise_noise
 
 Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
@@ -93,7 +94,9 @@ class LatentInversionInferer(Inferer):
     ) -> None:
         super().__init__()
         if steps < 0 or slice_batch < 1:
-            raise ValueError(f"got steps={steps}, slice_batch={slice_batch}; wanted steps >= 0 and slice_batch >= 1")
+            raise InputError(
+                "inversion", got=f"steps={steps}, slice_batch={slice_batch}", wanted="steps >= 0 and slice_batch >= 1"
+            )
         if features is None and critic is not None:
             critic.eval().requires_grad_(False)
             features = critic.features

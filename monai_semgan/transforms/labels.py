@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -66,12 +66,32 @@ class MapLabels(Transform):
                 wanted=f"values among {self.known_values}" if self.known_values else "0..255",
                 fix="correct the mask, or add the values to known_values",
             )
+        check_wanted_values(values, self.mapping, where)
         table = torch.zeros(256, dtype=torch.uint8, device=label.device)
         for source, target in self.mapping.items():
             table[source] = target
         plain = label.as_tensor() if isinstance(label, MetaTensor) else label
         mapped = table[plain.long()]
         return MetaTensor(mapped).copy_meta_from(label) if isinstance(label, MetaTensor) else mapped
+
+
+def check_wanted_values(label: torch.Tensor | Iterable[float], wanted: Iterable[int], where: str) -> None:
+    """Refuse a mask of one single organ whose number is none of ``wanted``: 255 for 1, most likely.
+
+    A mask of several organs that lacks the wanted ones may be right (another part of the body).
+
+    Raises:
+        InputError: as said.
+    """
+    values = torch.unique(torch.as_tensor(label)).tolist() if isinstance(label, torch.Tensor) else label
+    organs = [int(value) for value in values if value]
+    if len(organs) == 1 and organs[0] not in (wanted := sorted(wanted)):
+        raise InputError(
+            f"{where}: no wanted label",
+            got=f"the value {organs[0]} alone",
+            wanted=f"the value {' or '.join(map(str, wanted))}",
+            fix="renumber the mask, or name its value in label_mapping (training) or labels (evaluation)",
+        )
 
 
 class MapLabelsd(MapTransform):

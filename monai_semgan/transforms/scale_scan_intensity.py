@@ -16,17 +16,26 @@ from .modality import ct_offset, detect_modality, foreground_threshold
 
 __all__ = ["ScaleScanIntensity", "ScaleScanIntensityD", "ScaleScanIntensityDict", "ScaleScanIntensityd"]
 
+_AIR = 0.05
+"""Scaled values up to this are taken for air when the body's median is looked for."""
+_POWERS = (0.4, 1.5)
+"""Least and greatest power: beyond, noise in the dark would be drawn out."""
+
 
 class ScaleScanIntensity(Transform):
     """Map a volume ``(1, H, W, D)`` in scanner units linearly to [-1, 1], clipped; air becomes -1.
 
     CT: the window ``ct_window`` in HU. MRI: the given percentiles over the whole volume's foreground, which
-    is what lies above a threshold between noise and tissue. ``meta["modality"]`` is set to what was used.
+    is what lies above a threshold between noise and tissue; then, with ``mr_median``, a power of the grey value
+    that brings the body's median there. In MRI fluid is so bright that organs share the dark end of the range,
+    and a liver with iron lies beside air; the power puts soft tissue where CT has it. ``meta["modality"]`` is
+    set to what was used.
 
     Args:
         modality: ``"ct"``, ``"mr"``, or ``"auto"`` to tell by header and values.
         ct_window: lower and upper HU.
         mr_percentiles: lower and upper percentile, 0..100.
+        mr_median: place of the body's median between the lower (0) and the upper end (1); None leaves MRI linear.
 
     Raises:
         InputError: an argument is out of range, or an MRI volume has one single value.
@@ -37,7 +46,11 @@ class ScaleScanIntensity(Transform):
         modality: str = "auto",
         ct_window: Sequence[float] = (-125.0, 275.0),
         mr_percentiles: Sequence[float] = (0.5, 99.5),
+        mr_median: float | None = None,
     ) -> None:
+        if mr_median is not None and not 0 < mr_median < 1:
+            raise InputError("option mr_median", got=mr_median, wanted="a number between 0 and 1, or null")
+        self.mr_median = mr_median
         if modality not in ("auto", "ct", "mr"):
             raise InputError("option modality", got=repr(modality), wanted='"auto", "ct" or "mr"')
         if len(ct_window) != 2 or not ct_window[0] < ct_window[1]:
@@ -61,6 +74,8 @@ class ScaleScanIntensity(Transform):
                 fix="look at the scan; leave it out when it is empty",
             )
         scaled = ((values - low) * (2.0 / (high - low)) - 1.0).clamp_(-1.0, 1.0)
+        if modality == "mr" and self.mr_median is not None:
+            scaled = self.shift_median(scaled)
         if isinstance(img, MetaTensor) and isinstance(scaled, MetaTensor):
             scaled.meta["modality"] = modality
         return scaled
@@ -79,6 +94,16 @@ class ScaleScanIntensity(Transform):
         low, high = np.percentile(foreground, self.mr_percentiles)
         return float(low), float(high)
 
+    def shift_median(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Raise [0, 1] grey values to the power that brings the body's median to ``mr_median``."""
+        unit = (scaled + 1.0) / 2.0
+        body = unit[unit > _AIR]
+        if body.numel() == 0:
+            return scaled
+        median = float(body.median().clamp(_AIR, 1 - _AIR))
+        power = float(np.clip(np.log(self.mr_median) / np.log(median), *_POWERS))
+        return unit**power * 2.0 - 1.0
+
 
 class ScaleScanIntensityd(MapTransform):
     """Dictionary form of :class:`ScaleScanIntensity`."""
@@ -89,10 +114,11 @@ class ScaleScanIntensityd(MapTransform):
         modality: str = "auto",
         ct_window: Sequence[float] = (-125.0, 275.0),
         mr_percentiles: Sequence[float] = (0.5, 99.5),
+        mr_median: float | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.scale = ScaleScanIntensity(modality, ct_window, mr_percentiles)
+        self.scale = ScaleScanIntensity(modality, ct_window, mr_percentiles, mr_median)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -36,20 +36,24 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         )
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:  # pickle.UnpicklingError; pickle itself is not imported here
-        raise _unreadable(path, error) from error
+    except Exception as error:  # torch, zipfile, pickle and the file system raise many kinds for a bad file
+        raise InputError(
+            f"Checkpoint {path} cannot be read",
+            got=_reason(path, error),
+            wanted="a file of tensors and plain values saved by this package",
+            fix="copy the file again, or delete it and train again; files that hold code are refused on purpose",
+        ) from error
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
-    return InputError(
-        f"Checkpoint {path}",
-        got=f"{type(error).__name__}: {reason[:160]}",
-        wanted="a file of tensors and plain values saved by this package",
-        fix="copy the file again or train again; files that hold code are refused on purpose",
-    )
+def _reason(path: Path, error: Exception) -> str:
+    """What is wrong with the file, without torch's advice to load it unsafely."""
+    if path.stat().st_size == 0:
+        return "an empty file"
+    if zipfile.is_zipfile(path) and "weights only" in str(error).lower():
+        return "a file that holds more than tensors (such files can run code when they are read)"
+    if not zipfile.is_zipfile(path):
+        return "a cut-off file, or no PyTorch file, or one that holds code"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def load_network(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
@@ -62,6 +66,11 @@ def load_network(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
     state = load_checkpoint(path)
     if isinstance(state, dict) and "model" in state and isinstance(state["model"], dict):
         state = state["model"]
+    if isinstance(state, dict) and "optimizers" in state:
+        raise InputError(
+            f"Weights {path}", got="the state of a training", wanted="the weights of its result",
+            fix="give model.pt of the same folder",
+        )  # fmt: skip
     load_weights(network, state if isinstance(state, dict) else {}, f"Weights {path}")
     return network.eval()
 

@@ -17,7 +17,8 @@ class InputError(ValueError):
         wanted: what would have been right.
         fix: what the user should do next.
 
-    The text reads ``"what: got X; wanted Y. What to do: Z"``; parts that are not given are left out.
+    The text reads ``"what: got X; wanted Y. What to do: Z"``; parts that are not given are left out. After a ``what``
+    of several lines (a list of files) what to do stands on a line of its own.
     """
 
     def __init__(self, what: str, got: Any = None, wanted: Any = None, fix: str | None = None) -> None:
@@ -29,7 +30,8 @@ class InputError(ValueError):
             details.append(f"wanted {wanted}")
         text = what + (": " + "; ".join(details) if details else "")
         if fix:
-            text = text.rstrip(".") + f". What to do: {fix}"
+            # after a list of several lines it would be lost at the end of the last one
+            text = (text.rstrip("\n") + "\n" if "\n" in text else text.rstrip(".") + ". ") + f"What to do: {fix}"
         super().__init__(text)
 
     def __reduce__(self) -> tuple:

@@ -11,7 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "write_csv_atomic", "write_json_atomic", "write_text_atomic"]
+from .errors import InputError
+
+__all__ = ["atomic_path", "make_output_folder", "write_csv_atomic", "write_json_atomic", "write_text_atomic"]
 
 
 @contextmanager
@@ -32,6 +34,24 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def make_output_folder(folder: str | os.PathLike) -> Path:
+    """Make ``folder`` unless it is there, before work is done whose result could then not be written.
+
+    Raises:
+        InputError: it cannot be made, or nothing may be written there.
+    """
+    folder = Path(folder)
+    wanted = "a folder that can be made and written to"
+    fix = "give another --output_dir"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output folder {folder}", got=error.strerror or str(error), wanted=wanted, fix=fix) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"output folder {folder}", got="no permission to write", wanted=wanted, fix=fix)
+    return folder
 
 
 def write_text_atomic(path: str | os.PathLike, text: str) -> None:

@@ -20,11 +20,28 @@ def write_model_settings(settings: dict[str, Any], weights: str | Path) -> None:
     write_json_atomic(settings_path(weights), settings)
 
 
+class _Settings(dict):
+    """A dictionary whose missing entries are told as what they are: the file's fault."""
+
+    def __init__(self, values: dict[str, Any], path: Path) -> None:
+        super().__init__(values)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError(
+            f"Settings {self._path}",
+            got=f"no entry {name!r}",
+            wanted="the settings of this very network",
+            fix="copy model.json together with model.pt from the training of this bundle",
+        )
+
+
 def read_model_settings(weights: str | Path) -> dict[str, Any]:
     """Read what :func:`write_model_settings` wrote.
 
     Raises:
-        InputError: when weights or settings are missing, or the settings are no JSON object.
+        InputError: when weights or settings are missing, the settings are no JSON object, or, later, an entry is asked
+            for that they do not have.
     """
     weights = Path(weights)
     if not weights.is_file():
@@ -49,4 +66,4 @@ def read_model_settings(weights: str | Path) -> dict[str, Any]:
         raise InputError(f"Settings {path}", got=f"no valid JSON ({error})", fix="copy the file again") from error
     if not isinstance(settings, dict):
         raise InputError(f"Settings {path}", got=type(settings).__name__, wanted="a JSON object")
-    return settings
+    return _Settings(settings, path)

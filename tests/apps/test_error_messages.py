@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -43,9 +44,10 @@ def test_found_when_it_is_only_the_context() -> None:
     assert find_input_error(info.value) is inner
 
 
-def test_the_innermost_one_counts() -> None:
-    inner = InputError("the file")
-    assert find_input_error(raised(InputError("many files"), inner)) is inner
+def test_the_outermost_one_counts() -> None:
+    """One that wraps another names all the bad files."""
+    outer = InputError("many files")
+    assert find_input_error(raised(RuntimeError("run"), raised(outer, InputError("the file")))) is outer
 
 
 def test_installed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +66,26 @@ def test_other_errors_go_to_the_hook_that_was_there(monkeypatch: pytest.MonkeyPa
     error = raised(RuntimeError("a bug"))
     sys.excepthook(RuntimeError, error, error.__traceback__)
     assert seen[0][1] is error
+
+
+@pytest.mark.parametrize(
+    ("cause", "line"),
+    [
+        (KeyError("size"), "ERROR: KeyError: 'size'"),
+        (OSError(errno.ENOSPC, "No space left"), "No space left. What to do: look at the disk's free space"),
+        (MemoryError(), "ERROR: MemoryError. What to do: choose a smaller --batch_size"),
+    ],
+)
+def test_the_last_line_names_the_cause(
+    cause: Exception, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    show_input_errors()
+    error = raised(RuntimeError("Failed to evaluate"), cause)
+    sys.excepthook(RuntimeError, error, error.__traceback__)
+    text = capsys.readouterr().err
+    assert "Traceback" in text
+    assert line in text.splitlines()[-1]
 
 
 def test_the_message_alone_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -83,6 +83,8 @@ def test_test_scans_may_lack_masks(tmp_path: Path) -> None:
         ({"ct_val": ["c1"]}, 1, "both in training and in validation"),
         ({"ct_val": ["gone"]}, 1, r"gone\.nii\.gz"),
         ({"ct_train": []}, 1, "ct_train"),
+        ({"ct_train": "c1"}, 1, '"ct_train": got c1; wanted a list of names'),
+        ({"labelled": {"1": "c3"}}, 1, '"labelled: 1": got c3; wanted a list'),
     ],
 )
 def test_wrong_splits(tmp_path: Path, changes: dict, labelled: int, words: str) -> None:
@@ -163,3 +165,12 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "splits.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         load_datalist(tmp_path)
+
+
+def test_validation_without_masks_and_unknown_domains(tmp_path: Path) -> None:
+    _splits(tmp_path)
+    with pytest.raises(InputError, match=r"option domains.*got mr; wanted some of ct, mr_t1in, mr_t2spir"):
+        load_datalist(tmp_path, labelled=1, domains=["ct", "mr"])
+    (tmp_path / "ct" / "labels" / "c5.nii.gz").unlink()
+    with pytest.raises(InputError, match="no validation scan has a mask: got c5"):
+        load_datalist(tmp_path, labelled=1)

@@ -88,3 +88,12 @@ def test_nothing_to_find(tmp_path: Path) -> None:
         find_scans(tmp_path / "no")
     with pytest.raises(InputError, match="is not a scan"):
         find_scans(tmp_path / "note.txt")
+
+
+def test_a_damaged_series_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "p1").mkdir()
+    (tmp_path / "p1" / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"junk")
+    (scan,) = find_scans(tmp_path)
+    assert scan["name"] == "p1"
+    with pytest.raises(InputError, match="no DICOM series"):
+        LoadScand("image")(scan)

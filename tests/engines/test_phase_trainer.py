@@ -259,6 +259,19 @@ class TestCheckpoints:
             TwoPlayers(output_dir=tmp_path, settings={"size": 128, "seed": 0}).run()
         assert "seed" not in str(info.value)
 
+    def test_nested_settings_are_told_by_what_differs(self, tmp_path: Path) -> None:
+        TwoPlayers(output_dir=tmp_path, settings={"net": {"size": 64, "dim": 8}, "datalist": "abc"}).run()
+        with pytest.raises(InputError, match=r"net.size was 64 and is now 32, the lists of scans") as info:
+            TwoPlayers(output_dir=tmp_path, settings={"net": {"size": 32, "dim": 8}, "datalist": "def"}).run()
+        assert "dim" not in str(info.value)
+
+    def test_a_folder_that_cannot_be_made_is_told_before_the_training(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        trainer = TwoPlayers(output_dir=tmp_path / "file")
+        with pytest.raises(InputError, match="output folder"):
+            trainer.run()
+        assert trainer.state.iteration == 0
+
     def test_another_architecture_is_refused_readably(self, tmp_path: Path) -> None:
         TwoPlayers(output_dir=tmp_path).run()
         other = TwoPlayers(output_dir=tmp_path)

@@ -27,6 +27,13 @@ def test_values_that_cannot_be_labels() -> None:
         MapLabels({"liver": 1})
 
 
+def test_a_single_organ_of_another_number_is_refused() -> None:
+    with pytest.raises(InputError, match="no wanted label: got the value 255 alone; wanted the value 1"):
+        MapLabels()(torch.tensor([[0, 255]]))
+    for label in ([0, 0], [0, 2, 3], [1, 0], [1, 255]):  # nothing there, another part of the body, the liver
+        assert MapLabels()(torch.tensor([label])).max() <= 1
+
+
 def test_metadata_and_missing_masks() -> None:
     label = MetaTensor(torch.ones(1, 2, 2, 2), meta={"name": "a"})
     out = MapLabelsd("label", {1: 4})({"label": label})["label"]

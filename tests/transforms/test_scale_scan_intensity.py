@@ -60,3 +60,24 @@ def test_bad_options_and_empty_scans() -> None:
         ScaleScanIntensity(mr_percentiles=(50, 101))
     with pytest.raises(InputError, match="no contrast"):
         ScaleScanIntensity()(torch.zeros(1, 4, 4, 2))
+
+
+def test_mr_median_brings_the_body_to_its_place_and_keeps_the_order() -> None:
+    torch.manual_seed(0)
+    volume = torch.zeros(1, 24, 24, 4)
+    volume[:, 4:20, 4:20] = 60 + 40 * torch.rand(1, 16, 16, 4)  # dark tissue
+    volume[:, 8:10, 8:10] = 400.0  # fluid
+    plain = ScaleScanIntensity("mr", mr_percentiles=(0.0, 100.0))(volume)
+    moved = ScaleScanIntensity("mr", mr_percentiles=(0.0, 100.0), mr_median=0.45)(volume)
+    body = (plain > -0.89) & (volume > 0)
+    assert moved[body].median() > plain[body].median()
+    order = plain.flatten().argsort()
+    assert bool((moved.flatten()[order].diff() >= 0).all())
+    assert moved.min() >= -1 and moved.max() <= 1
+
+
+def test_mr_median_leaves_ct_alone_and_is_checked() -> None:
+    volume = torch.linspace(-1000, 400, 1000).reshape(1, 10, 10, 10)
+    assert torch.equal(ScaleScanIntensity("ct", mr_median=0.45)(volume), ScaleScanIntensity("ct")(volume))
+    with pytest.raises(InputError, match="mr_median"):
+        ScaleScanIntensity("mr", mr_median=1.5)

@@ -42,7 +42,7 @@ def test_code_in_a_file_is_refused_and_not_run(how: str, tmp_path: Path) -> None
         path.write_bytes(pickle.dumps({"model": Malicious(trap)}))
     else:
         torch.save({"model": Malicious(trap)}, path, _use_new_zipfile_serialization=how == "torch")
-    with pytest.raises(InputError, match=r"model\.pt: got .*files that hold code are refused"):
+    with pytest.raises(InputError, match=r"model\.pt cannot be read: got .*files that hold code are refused"):
         load_checkpoint(path)
     with pytest.raises(InputError):
         load_network(nn.Linear(2, 1), path)
@@ -117,3 +117,19 @@ class TestLoadNetwork:
         save_checkpoint(state, tmp_path / "model.pt")
         with pytest.raises(InputError, match="tensors of Linear"):
             load_network(nn.Linear(2, 3), tmp_path / "model.pt")
+
+
+def test_damage_is_told_in_plain_words(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_checkpoint({"a": torch.zeros(100)}, path)
+    whole = path.read_bytes()
+    for content, words in ((b"", "an empty file"), (whole[: len(whole) // 2], "a cut-off file"), (b"hi", "no PyTorch")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            load_checkpoint(path)
+
+
+def test_the_state_of_a_training_is_not_taken_for_weights(tmp_path: Path) -> None:
+    save_checkpoint({"networks": {}, "optimizers": {}}, tmp_path / "last.pt")
+    with pytest.raises(InputError, match=r"got the state of a training; .*give model\.pt"):
+        load_network(nn.Linear(1, 1), tmp_path / "last.pt")

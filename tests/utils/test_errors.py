@@ -23,3 +23,8 @@ def test_survives_a_process_boundary() -> None:
     error = pickle.loads(pickle.dumps(InputError("a", got=1, wanted=2, fix="b")))
     assert (error.what, error.got, error.wanted, error.fix) == ("a", 1, 2, "b")
     assert str(error) == str(InputError("a", got=1, wanted=2, fix="b"))
+
+
+def test_after_a_list_the_advice_has_its_own_line() -> None:
+    error = InputError("2 scans:\n  a: odd\n  b: odd", fix="look")
+    assert str(error).splitlines()[-2:] == ["  b: odd", "What to do: look"]

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from monai_semgan.utils import atomic_path, write_csv_atomic, write_json_atomic, write_text_atomic
+from monai_semgan.utils import (
+    InputError,
+    atomic_path,
+    make_output_folder,
+    write_csv_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 
 
 def test_atomic_path_keeps_folder_and_endings(tmp_path: Path) -> None:
@@ -60,3 +67,12 @@ def test_csv_has_every_column_once(tmp_path: Path) -> None:
 def test_text_is_utf8(tmp_path: Path) -> None:
     write_text_atomic(tmp_path / "a.txt", "Leberlänge")
     assert (tmp_path / "a.txt").read_bytes() == "Leberlänge".encode()
+
+
+def test_an_output_folder_is_made_or_refused(tmp_path: Path) -> None:
+    assert make_output_folder(tmp_path / "a" / "b").is_dir()
+    assert make_output_folder(tmp_path / "a").is_dir()
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=r"output folder .*give another --output_dir"):
+            make_output_folder(wrong)

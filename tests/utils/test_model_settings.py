@@ -35,3 +35,13 @@ def test_damaged_settings_are_named(text: str, message: str, tmp_path: Path) -> 
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_model_settings(tmp_path / "model.pt")
+
+
+def test_a_missing_entry_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+    weights = tmp_path / "model.pt"
+    weights.touch()
+    write_model_settings({"image_size": 64}, weights)
+    settings = read_model_settings(weights)
+    assert settings.get("fov_mm") is None
+    with pytest.raises(InputError, match=r"model\.json: got no entry 'fov_mm'"):
+        settings["fov_mm"]

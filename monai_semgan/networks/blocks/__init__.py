@@ -2,6 +2,6 @@
 
 from .residual_critic_block import ResidualCriticBlock
 from .residual_group_norm_block import ResidualGroupNormBlock
-from .style_block import StyleHeads, StyledConv2d, SynthesisBlock
+from .style_block import StyledConv2d, StyleHeads, SynthesisBlock
 
 __all__ = ["ResidualCriticBlock", "ResidualGroupNormBlock", "StyleHeads", "StyledConv2d", "SynthesisBlock"]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...utils import InputError
 from ..blocks import StyledConv2d, StyleHeads, SynthesisBlock
 from ..layers import EqualizedLinear
 
@@ -28,7 +29,7 @@ def style_channels(image_size: int, channel_base: int, channel_max: int) -> dict
 
 def _check_size(image_size: int) -> None:
     if image_size < 8 or image_size & (image_size - 1):
-        raise ValueError(
+        raise InputError(
             f"image_size: got {image_size}; wanted a power of two from 8 to 1024. "
             "Choose 32, 64, 128, 256 or 512."
         )
@@ -83,7 +84,7 @@ class SemanticStyleGenerator(nn.Module):
         self.num_latents = num_latents(image_size)
         self.channels = style_channels(image_size, channel_base, channel_max)
         if spatial_resolution and spatial_resolution not in self.channels:
-            raise ValueError(
+            raise InputError(
                 f"spatial_resolution: got {spatial_resolution}; wanted 0 or one of {list(self.channels)}"
             )
         self.spatial_resolution = spatial_resolution
@@ -120,9 +121,12 @@ class SemanticStyleGenerator(nn.Module):
 
     def mapping(self, z: torch.Tensor) -> torch.Tensor:
         """Map ``z (..., D)`` from N(0, I) to style space ``w (..., D)``."""
-        x = z * torch.rsqrt(z.square().mean(dim=-1, keepdim=True) + 1e-8)
-        for layer in self.mapping_layers:
-            x = F.leaky_relu(layer(x), 0.2) * math.sqrt(2.0)
+        # always float32: latents are compared and optimised, and the cost is nothing beside the synthesis
+        with torch.autocast(z.device.type, enabled=False):
+            x = z.float()
+            x = x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-8)
+            for layer in self.mapping_layers:
+                x = F.leaky_relu(layer(x), 0.2) * math.sqrt(2.0)
         return x
 
     def mean_latent(self, num_samples: int = 4096, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -50,7 +50,7 @@ class StylePyramidEncoder(nn.Module):
         stem_width = widths[0] // 4
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, stem_width, 7, 2, 3, bias=False),
-            nn.GroupNorm(min(8, stem_width), stem_width),
+            nn.GroupNorm(math.gcd(8, stem_width), stem_width),
             nn.ReLU(),
             nn.MaxPool2d(3, 2, 1),
         )
