@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .checkpoint import load_checkpoint, load_network, save_checkpoint
-from .device import require_device
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .errors import InputError
 from .files import atomic_path, make_output_folder, write_csv_atomic, write_json_atomic, write_text_atomic
-from .mixed_precision import bfloat16_is_fast
 from .model_settings import read_model_settings, write_model_settings
+
+if TYPE_CHECKING:
+    from .checkpoint import load_checkpoint, load_network, save_checkpoint
+    from .device import require_device
+    from .mixed_precision import bfloat16_is_fast
 
 __all__ = [
     "InputError",
@@ -24,3 +29,18 @@ __all__ = [
     "write_model_settings",
     "write_text_atomic",
 ]
+
+_NEED_TORCH = {
+    "bfloat16_is_fast": "mixed_precision",
+    "load_checkpoint": "checkpoint",
+    "load_network": "checkpoint",
+    "require_device": "device",
+    "save_checkpoint": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # looked up on first use: `monai-semgan --help` should not wait for torch
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_NEED_TORCH[name]}", __name__), name)

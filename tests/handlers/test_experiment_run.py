@@ -94,7 +94,8 @@ def test_a_run_with_everything(make, tmp_path):
     assert json.loads((tmp_path / "mlflow_run.json").read_text())["status"] == "FINISHED"
 
 
-def test_default_store_is_in_the_results_folder(tmp_path, store):
+def test_default_store_is_in_the_results_folder(tmp_path, store, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "eval").mkdir()
     shutil.copy(store.removeprefix("sqlite:///"), tmp_path / "eval" / "mlruns.db")  # saves making the tables
     run = ExperimentRun(tmp_path / "eval", "another_experiment")
