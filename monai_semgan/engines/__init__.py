@@ -3,6 +3,7 @@
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, TrainingDiverged
 from .scan_evaluator import ScanEvaluator
+from .schedule import warmup_cosine
 from .semantic_gan import SemanticGANTrainer
 from .style_encoder import StyleEncoderTrainer
 from .supervised import SupervisedSliceTrainer
@@ -16,4 +17,5 @@ __all__ = [
     "StyleEncoderTrainer",
     "SupervisedSliceTrainer",
     "TrainingDiverged",
+    "warmup_cosine",
 ]

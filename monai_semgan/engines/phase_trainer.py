@@ -73,7 +73,7 @@ class PhaseTrainer(Trainer):
         checkpoint_every: iterations between checkpoints.
         seed: with the iteration, seeds torch before each iteration, so that a resumed run draws the same
             numbers as one that was never stopped.
-        mixed_precision: run phases under bfloat16 autocast (see the performance page before use on a CPU).
+        mixed_precision: run phases under bfloat16 autocast (many times slower on a CPU without bfloat16 units).
         settings: plain values that identify this training; a checkpoint of other settings is refused.
         max_bad_steps: consecutive non-finite steps of one phase that are skipped before the training stops.
         train_handlers: MONAI or Ignite handlers.

@@ -250,7 +250,7 @@ class SemanticGANTrainer(PhaseTrainer):
         fake_image, fake_label = self.generator(latents)
         seen, _ = self.augment(fake_image, None)
         terms = {"image": logistic_generator_loss(self.image_critic(seen))}
-        # the joint critic moves the mask only: the image is cut from the graph (specification 2.2), so
+        # the joint critic moves the mask only: the image is cut from the graph, so
         # the image branch cannot over-fit the few labelled images
         outputs = self.joint_critic(*self.augment(fake_image.detach(), fake_label))
         terms["joint"] = self.joint_weight * hinge_generator_loss(self.joint_critic.logits(outputs))

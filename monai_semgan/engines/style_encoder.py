@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ..utils.errors import InputError
 from ..utils.model_settings import write_model_settings
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
+from .schedule import warmup_cosine
 from .semantic_gan import image_distance
 
 
@@ -176,10 +176,8 @@ class StyleEncoderTrainer(PhaseTrainer):
 
     # ---- bookkeeping ---------------------------------------------------------------------------
     def before_iteration(self, iteration: int, batch: Any) -> None:
-        total, warm = self.total_iterations, 50
-        cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, iteration / max(1, total)))
         for group in self.optimizers["encoder"].param_groups:
-            group["lr"] = self.learning_rate * min(1.0, (iteration + 1) / warm) * (0.02 + 0.98 * cosine)
+            group["lr"] = self.learning_rate * warmup_cosine(iteration, self.total_iterations)
 
     def after_iteration(self, iteration: int, batch: Any) -> None:
         self.ema.update(self.batch_size(batch), self.state.images_seen)

@@ -63,7 +63,7 @@ class LatentInversionInferer(Inferer):
         critic: a ``ResidualStyleCritic``.
         trust_weight: squared distance of the latents from the encoder's.
         consistency_weight: squared distance of w+ from ``E(G(w+))``, evaluated every ``consistency_every``.
-        optimise_noise: also optimise noise maps, with the regulariser of the specification.
+        optimise_noise: also optimise noise maps, kept noise by StyleGAN2's regulariser.
         noise_weight: its weight.
         ramp_up, ramp_down: fractions of the steps in which the learning rate rises and falls.
 
@@ -239,7 +239,7 @@ class LatentInversionInferer(Inferer):
             kept[better] = part.detach()[better]
 
     def _schedule(self, t: float) -> float:
-        """Learning-rate factor at fraction ``t`` in (0, 1] of the steps (specification 3.3)."""
+        """Learning-rate factor at fraction ``t`` in (0, 1] of the steps."""
         down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / self.ramp_down)) if self.ramp_down else 1.0
         up = min(1.0, t / self.ramp_up) if self.ramp_up else 1.0
         return max(up * down, 0.01)

@@ -16,12 +16,12 @@ def _mean_over_scales(values: list[torch.Tensor]) -> torch.Tensor:
 
 
 def logistic_critic_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """``softplus(-D(real)) + softplus(D(fake))``, mean over the batch (specification 2.1)."""
+    """``softplus(-D(real)) + softplus(D(fake))``, mean over the batch."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def logistic_generator_loss(fake: torch.Tensor) -> torch.Tensor:
-    """Non-saturating ``softplus(-D(fake))``, mean over the batch (specification 2.2)."""
+    """Non-saturating ``softplus(-D(fake))``, mean over the batch."""
     return F.softplus(-fake).mean()
 
 
@@ -41,7 +41,7 @@ def feature_matching_loss(
 ) -> torch.Tensor:
     """Mean absolute difference of the critic's hidden features, summed over layers, mean over scales.
 
-    Real and fake are not paired, so this is a rough matching of feature moments (specification 2.2).
+    Real and fake are not paired, so this is a rough matching of feature moments.
     The last entry of each scale (the logits) is left out; the real features are constants.
     """
     scales = []

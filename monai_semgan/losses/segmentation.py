@@ -1,4 +1,4 @@
-"""Segmentation loss on the generator's raw mask values (specification 2.4)."""
+"""Segmentation loss on the generator's raw mask values, as in SemanticGAN's encoder stage (2104.05833)."""
 
 from __future__ import annotations
 

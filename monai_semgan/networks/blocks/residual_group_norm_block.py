@@ -13,7 +13,7 @@ class ResidualGroupNormBlock(nn.Module):
     """Two 3x3 convolutions with group normalisation and a skip; the first may have stride 2.
 
     Group normalisation does not depend on the batch, so training and inference see the same network
-    (the reference's batch normalisation froze after two batches, see the specification).
+    (the reference's batch normalisation froze after two batches).
 
     Shape: ``(B, in_channels, H, W)`` to ``(B, out_channels, H/stride, W/stride)``.
     """

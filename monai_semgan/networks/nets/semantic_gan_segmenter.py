@@ -13,7 +13,7 @@ class SemanticGANSegmenter(nn.Module):
         encoder: image to ``(w+, spatial or None)``.
         generator: a :class:`SemanticStyleGenerator`.
         temperature: the generator's raw mask values are near +-1; divided by this they are logits
-            (the specification's .3 for one channel, .1 for several).
+            (.3 for one channel, .1 for several, as in the paper's released code).
 
     Shape: ``(B, C, S, S)`` in [-1, 1] to logits ``(B, K, S, S)``, K >= 2 with background first.
     """

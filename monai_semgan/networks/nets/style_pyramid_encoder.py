@@ -27,7 +27,7 @@ class _MapToStyle(nn.Module):
 
 
 class StylePyramidEncoder(nn.Module):
-    """Feature-pyramid encoder to W+ (section 1.6 of the SemanticGAN specification), GroupNorm inside.
+    """Feature-pyramid encoder to W+ (Li et al. 2021, 2104.05833), GroupNorm inside.
 
     Coarse latents (0-2) are read at stride 16, medium (3-6) at stride 8, fine ones at stride 4. Any
     input of at least 32 pixels works: the heads' depth follows the size (the reference broke off 256).
