@@ -1,4 +1,4 @@
-"""Stage 1 of SemanticGAN: image and mask generator against two critics (Li et al. 2021, section 3.2)."""
+"""Stage 1 of SemanticGAN: image and mask generator against two critics (Li et al. 2021, 2104.05833)."""
 
 from __future__ import annotations
 

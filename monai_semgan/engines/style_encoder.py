@@ -1,4 +1,4 @@
-"""Stage 2 of SemanticGAN: an encoder into the generator's latents (Li et al. 2021, section 3.3)."""
+"""Stage 2 of SemanticGAN: an encoder into the generator's latents (Li et al. 2021, 2104.05833)."""
 
 from __future__ import annotations
 

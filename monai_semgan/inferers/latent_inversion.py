@@ -1,6 +1,6 @@
 """Test-time optimisation: find the latents whose image explains a scan, and read the mask off them.
 
-SemanticGAN (Li et al. 2021, section 3.4), batched over slices, with losses that do not care about contrast.
+SemanticGAN (Li et al. 2021, 2104.05833), batched over slices, with losses that do not care about contrast.
 """
 
 from __future__ import annotations

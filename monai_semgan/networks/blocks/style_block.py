@@ -33,7 +33,8 @@ class StyleHeads(nn.Module):
     """The two 1x1 heads after a block: one writes the image, one the mask; both add to running skips.
 
     No demodulation, no activation, no noise, as in StyleGAN2's ToRGB. ``label_trunk_gradient``
-    scales what the mask head sends back into the trunk (1: the reference, 0: a pure read-out).
+    scales what the mask head sends back into the trunk (1: the reference; 0: none through
+    the features, though the mask head's own style still reaches the mapping network).
     """
 
     def __init__(self, in_channels: int, image_channels: int, label_channels: int, latent_dim: int) -> None:
