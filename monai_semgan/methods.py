@@ -43,6 +43,15 @@ METHODS: dict[str, Method] = {
             inferer="monai_semgan.inferers.LatentInversionInferer",
         ),
         Method(
+            name="adversarial_semi",
+            title="AdvSemiSeg",
+            paper="1802.07934",
+            bundle="ct_liver_adversarial_semi",
+            stages=("monai_semgan.engines.AdversarialSemiTrainer",),
+            network="monai.networks.nets.UNet",
+            inferer="monai.inferers.SliceInferer",
+        ),
+        Method(
             name="supervised",
             title="U-Net baseline",
             paper="",

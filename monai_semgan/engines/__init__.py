@@ -1,14 +1,16 @@
 """Training and evaluation engines; networks and losses are given to them."""
 
+from .adversarial_semi import AdversarialSemiTrainer
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, TrainingDiverged
 from .scan_evaluator import ScanEvaluator
-from .schedule import warmup_cosine
+from .schedule import poly_decay, warmup_cosine
 from .semantic_gan import SemanticGANTrainer
 from .style_encoder import StyleEncoderTrainer
 from .supervised import SupervisedSliceTrainer
 
 __all__ = [
+    "AdversarialSemiTrainer",
     "EmaByImages",
     "Phase",
     "PhaseTrainer",
@@ -17,5 +19,6 @@ __all__ = [
     "StyleEncoderTrainer",
     "SupervisedSliceTrainer",
     "TrainingDiverged",
+    "poly_decay",
     "warmup_cosine",
 ]

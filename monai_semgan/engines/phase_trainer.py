@@ -56,7 +56,7 @@ class Phase:
         return inside and (iteration - self.start) % self.every == 0
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(RuntimeError):  # noqa: N818
     """Raised when losses or gradients stay non-finite; names phase, term and the last good checkpoint."""
 
 

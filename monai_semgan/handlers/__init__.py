@@ -10,6 +10,7 @@ from .run_environment import datalist_hash, describe_device, environment_tags, f
 from .sample_grid_saver import SampleGridSaver
 from .segmentation_report import SegmentationReport, flag_slices
 from .segmentation_writer import SegmentationWriter
+from .selection_monitor import SelectionMonitor
 from .slice_validation import SliceValidation
 from .track_training import TrackTraining, TrackValidation
 
@@ -22,6 +23,7 @@ __all__ = [
     "SampleGridSaver",
     "SegmentationReport",
     "SegmentationWriter",
+    "SelectionMonitor",
     "SliceValidation",
     "TrackTraining",
     "TrackValidation",

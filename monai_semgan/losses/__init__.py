@@ -7,12 +7,15 @@ from .adversarial import (
     logistic_critic_loss,
     logistic_generator_loss,
 )
+from .confidence import confidence_adversarial_loss, confidence_discriminator_loss, masked_bce_with_logits
 from .critic_features import feature_distance
 from .energy_distance import energy_distance
 from .gradient_penalty import path_length_penalty, path_lengths, r1_penalty
 from .grey_curve import GreyCurveLoss
+from .masked_cross_entropy import MaskedSegmentationLoss, masked_cross_entropy
 from .segmentation import RawLabelLoss
 from .similarity import GradientOrientationLoss, LocalNCCLoss, MINDLoss, MultiScaleDistanceLoss
+from .trusted_pixels import cap_background, trusted_pixels
 
 __all__ = [
     "GradientOrientationLoss",
@@ -20,7 +23,11 @@ __all__ = [
     "MINDLoss",
     "MultiScaleDistanceLoss",
     "GreyCurveLoss",
+    "MaskedSegmentationLoss",
     "RawLabelLoss",
+    "cap_background",
+    "confidence_adversarial_loss",
+    "confidence_discriminator_loss",
     "energy_distance",
     "feature_distance",
     "feature_matching_loss",
@@ -28,7 +35,10 @@ __all__ = [
     "hinge_generator_loss",
     "logistic_critic_loss",
     "logistic_generator_loss",
+    "masked_bce_with_logits",
+    "masked_cross_entropy",
     "path_length_penalty",
     "path_lengths",
     "r1_penalty",
+    "trusted_pixels",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .pixel_selection import score_selection
 from .score_summary import FAILURE_DICE, summarise_scores
 from .volume_metrics import SCORE_NAMES, score_volume
 
-__all__ = ["FAILURE_DICE", "SCORE_NAMES", "score_volume", "summarise_scores"]
+__all__ = ["FAILURE_DICE", "SCORE_NAMES", "score_selection", "score_volume", "summarise_scores"]

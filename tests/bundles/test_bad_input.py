@@ -30,7 +30,7 @@ AFFINE = AFFINES["LAS"]
 VOLUME, LIVER = make_scan(AFFINE)
 MOVED = AFFINE + np.outer([50, 0, 0, 0], [0, 0, 0, 1])
 HOLED = np.where(LIVER > 0, np.nan, VOLUME).astype(np.float32)
-BUNDLE_CONFIGS = ["ct_liver/train.json", "ct_liver_supervised/train.json"]
+BUNDLE_CONFIGS = ["ct_liver/train.json", "ct_liver_supervised/train.json", "ct_liver_adversarial_semi/train.json"]
 STAND_INS = {
     "network_def": {"_target_": "tests.scans.BrightnessNetwork"},
     "inferer": {"_target_": "tests.scans.ReportingInferer"},

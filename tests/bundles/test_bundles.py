@@ -30,6 +30,11 @@ TINY = {
         "critic_channel_max": 8,
         "joint_critic_channels": 4,
     },
+    "ct_liver_adversarial_semi": {
+        "unet_channels": [4, 8, 8],
+        "unet_strides": [2, 2],
+        "discriminator_channels": [4, 4],
+    },
     "ct_liver_supervised": {"unet_channels": [4, 8, 8], "unet_strides": [2, 2]},
 }
 # The styled layers choose by shapes and options, which TorchScript cannot compile; a trace follows them.

@@ -1,5 +1,6 @@
 """Whole networks: generator, critics, encoders and the deployable segmenter."""
 
+from .confidence_discriminator import ConfidenceDiscriminator
 from .joint_patch_critic import JointPatchCritic
 from .residual_style_critic import ResidualStyleCritic
 from .semantic_gan_segmenter import SemanticGANSegmenter
@@ -8,6 +9,7 @@ from .style_encoder import StyleEncoder
 from .style_pyramid_encoder import StylePyramidEncoder
 
 __all__ = [
+    "ConfidenceDiscriminator",
     "JointPatchCritic",
     "ResidualStyleCritic",
     "SemanticGANSegmenter",

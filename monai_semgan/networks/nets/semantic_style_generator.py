@@ -89,7 +89,8 @@ class SemanticStyleGenerator(nn.Module):
             )
         self.spatial_resolution = spatial_resolution
         self.mapping_layers = nn.ModuleList(
-            EqualizedLinear(latent_dim, latent_dim, lr_multiplier=mapping_lr_multiplier) for _ in range(num_mapping_layers)
+            EqualizedLinear(latent_dim, latent_dim, lr_multiplier=mapping_lr_multiplier)
+            for _ in range(num_mapping_layers)
         )
         self.constant = nn.Parameter(torch.randn(1, self.channels[4], 4, 4))
         self.input: nn.Module | None = None
