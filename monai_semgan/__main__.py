@@ -37,6 +37,9 @@ COMMANDS: dict[str, Command] = {
     "phantom": Command(
         "monai_semgan.apps.phantom.command", "make a data set of synthetic abdomens (CT and MRI)"
     ),
+    "benchmark": Command(
+        "monai_semgan.apps.benchmark.command", "compare the methods on the same splits with the same budget"
+    ),
     "doctor": Command("monai_semgan.apps.doctor", "check this installation and say what is missing"),
 }
 

@@ -8,6 +8,7 @@ from .files import write_png
 from .grids import draw_contours, fill_labels, reconstruction_grid, sample_grid
 from .overlay_sheet import informative_slices, overlay_sheet, pick_cases
 from .palette import LABEL_COLOURS, label_colour
+from .spread_plot import spread_plot
 
 __all__ = [
     "LABEL_COLOURS",
@@ -21,5 +22,6 @@ __all__ = [
     "pick_cases",
     "reconstruction_grid",
     "sample_grid",
+    "spread_plot",
     "write_png",
 ]

@@ -73,7 +73,8 @@ def test_mr_median_brings_the_body_to_its_place_and_keeps_the_order() -> None:
     assert moved[body].median() > plain[body].median()
     order = plain.flatten().argsort()
     assert bool((moved.flatten()[order].diff() >= 0).all())
-    assert moved.min() >= -1 and moved.max() <= 1
+    assert moved.min() >= -1
+    assert moved.max() <= 1
 
 
 def test_mr_median_leaves_ct_alone_and_is_checked() -> None:
