@@ -24,7 +24,8 @@ class SupervisedSliceTrainer(PhaseTrainer):
     :class:`StyleEncoderTrainer`, so that a comparison with it is one of methods and not of recipes.
 
     Args:
-        network: image ``(B, C, H, W)`` in [-1, 1] to logits ``(B, K, H, W)``, background first.
+        network: image ``(B, C, H, W)`` in [-1, 1] to logits ``(B, K, H, W)``, background first; or in three
+            dimensions, with batches of volumes.
         randomise: appearance randomisation ``(image, label) -> image`` (None: none, the plain baseline).
         warp: random deformation ``(image, label) -> same`` (None: none).
         clean_fraction: part of each batch that is shown unrandomised.
@@ -91,7 +92,7 @@ class SupervisedSliceTrainer(PhaseTrainer):
     def disguise(self, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Randomise the appearance of all but a fraction of the batch."""
         disguised = self.randomise(image, label)
-        keep = torch.rand(len(image), 1, 1, 1, device=image.device) < self.clean_fraction
+        keep = torch.rand(len(image), *[1] * (image.ndim - 1), device=image.device) < self.clean_fraction
         return torch.where(keep, image, disguised)
 
     # ---- bookkeeping ---------------------------------------------------------------------------

@@ -1,5 +1,17 @@
 """Inferers: how a trained network is used on slices and volumes."""
 
+from .appearance_ensemble import AppearanceEnsembleInferer
 from .latent_inversion import LatentInversionInferer
+from .scan_quality import QUALITY_ESTIMATES, scan_quality
+from .self_diffusion import SelfDiffusion, diffusion_labels
+from .volume_stack import VolumeStackInferer
 
-__all__ = ["LatentInversionInferer"]
+__all__ = [
+    "QUALITY_ESTIMATES",
+    "AppearanceEnsembleInferer",
+    "LatentInversionInferer",
+    "SelfDiffusion",
+    "VolumeStackInferer",
+    "diffusion_labels",
+    "scan_quality",
+]

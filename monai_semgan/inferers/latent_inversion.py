@@ -19,6 +19,7 @@ from ..losses import GreyCurveLoss, feature_distance
 from ..losses.similarity import LocalNCCLoss
 from ..utils import InputError
 from .noise_maps import noise_regularisation, standardise_noise
+from .slice_chain import SliceChain
 
 Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -46,9 +47,9 @@ class LatentInversionInferer(Inferer):
     """Segment slices or volumes with a ``SemanticGANSegmenter``: encoder first, then optimise its latents.
 
     Every slice has latents and losses of its own, so the answer does not depend on which slices share a
-    batch. The best latents seen (the encoder's included) are kept, by the loss without the noise maps'
-    regulariser. The generator's weights never collect gradients. With ``steps=0`` the answer is the
-    encoder's.
+    batch, unless ``neighbour_weight`` ties those of a volume together. The best latents seen (the encoder's
+    included) are kept, by the loss without the noise maps' regulariser. The generator's weights never collect
+    gradients. With ``steps=0`` the answer is the encoder's.
 
     Args:
         steps: optimisation steps (Adam).
@@ -66,6 +67,10 @@ class LatentInversionInferer(Inferer):
         optimise_noise: also optimise noise maps, kept noise by StyleGAN2's regulariser.
         noise_weight: its weight.
         ramp_up, ramp_down: fractions of the steps in which the learning rate rises and falls.
+        neighbour_weight: squared distance of the w+ of neighbouring slices, measured as for ``trust_weight``;
+            for volumes ``(B, C, H, W, D)`` alone. Then the slices of a volume in one batch are kept from the
+            same step, by the sum of their losses, and the first slice of a batch follows the last of the
+            batch before.
 
     ``__call__``: ``inputs (B, C, H, W)`` or ``(B, C, H, W, D)`` in [-1, 1] to logits ``(B, K, H, W[, D])``.
     Afterwards ``report`` holds ``reconstruction_error`` (one number a slice, 1 - local NCC: 0 is perfect)
@@ -91,17 +96,22 @@ class LatentInversionInferer(Inferer):
         noise_weight: float = 100.0,
         ramp_up: float = 0.05,
         ramp_down: float = 0.25,
+        neighbour_weight: float = 0.0,
     ) -> None:
         super().__init__()
         if steps < 0 or slice_batch < 1:
             raise InputError(
                 "inversion", got=f"steps={steps}, slice_batch={slice_batch}", wanted="steps >= 0 and slice_batch >= 1"
             )
+        if not neighbour_weight >= 0:
+            raise InputError("option neighbour_weight", got=neighbour_weight, wanted="0 or more")
         if features is None and critic is not None:
             critic.eval().requires_grad_(False)
             features = critic.features
         if perceptual_weight and features is None:
-            raise ValueError("perceptual_weight is set, but neither features nor critic is given; give one or set it to 0")
+            raise ValueError(
+                "perceptual_weight is set, but neither features nor critic is given; give one or set it to 0"
+            )
         self.steps, self.slice_batch = steps, slice_batch
         self.learning_rate, self.spatial_learning_rate = learning_rate, spatial_learning_rate
         self.ncc_weight, self.curve_weight, self.mse_weight = ncc_weight, curve_weight, mse_weight
@@ -110,6 +120,7 @@ class LatentInversionInferer(Inferer):
         self.consistency_weight, self.consistency_every = consistency_weight, consistency_every
         self.optimise_noise, self.noise_weight = optimise_noise, noise_weight
         self.ramp_up, self.ramp_down = ramp_up, ramp_down
+        self.neighbour_weight = neighbour_weight
         self.ncc = LocalNCCLoss(reduction="none")
         self.curve = GreyCurveLoss(reduction="none")
         self.report: dict[str, Any] = {}
@@ -117,8 +128,9 @@ class LatentInversionInferer(Inferer):
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         slices, depth = self._to_slices(inputs)
         logits, errors = [], []
+        chain = SliceChain(depth) if depth is not None and self.neighbour_weight else None
         for start in range(0, len(slices), self.slice_batch):
-            out, error = self.invert(slices[start : start + self.slice_batch], network)
+            out, error = self.invert(slices[start : start + self.slice_batch], network, chain)
             logits.append(out)
             errors += error.tolist()
         self.report = {"reconstruction_error": errors, "steps": self.steps}
@@ -138,18 +150,30 @@ class LatentInversionInferer(Inferer):
             return plain.permute(0, 4, 1, 2, 3).reshape(-1, *plain.shape[1:4]).contiguous(), depth
         raise ValueError(f"inputs: got shape {tuple(plain.shape)}; wanted (B, C, H, W) or (B, C, H, W, D)")
 
-    def invert(self, image: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits ``(B, K, H, W)`` and reconstruction errors ``(B,)`` of slices ``(B, C, H, W)``."""
+    def invert(
+        self, image: torch.Tensor, network: nn.Module, chain: SliceChain | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits ``(B, K, H, W)`` and reconstruction errors ``(B,)`` of slices ``(B, C, H, W)``.
+
+        ``chain`` ties them together and to the slices it has seen before.
+        """
         with torch.no_grad():
-            wplus, spatial = network.encoder(image)
-        latents = self._optimise(_Latents(wplus, spatial), image, network) if self.steps else _Latents(wplus, spatial)
+            latents = _Latents(*network.encoder(image))
+        if self.steps:
+            if chain is not None:
+                chain.begin(latents.wplus)
+            latents = self._optimise(latents, image, network, chain)
+            if chain is not None:
+                chain.end(latents.wplus)
         with torch.no_grad():
             made, raw = network.generator(
                 latents.wplus, noise=latents.noise or "zero", spatial=latents.spatial
             )
             return network.logits(raw), self.ncc(made, image)
 
-    def _optimise(self, start: _Latents, image: torch.Tensor, network: nn.Module) -> _Latents:
+    def _optimise(
+        self, start: _Latents, image: torch.Tensor, network: nn.Module, chain: SliceChain | None = None
+    ) -> _Latents:
         current = start.copy()
         if self.optimise_noise:
             current.noise = [n.repeat(len(image), 1, 1, 1) for n in network.generator.make_noise(1, "fixed")]
@@ -163,7 +187,8 @@ class LatentInversionInferer(Inferer):
             best.noise = [torch.zeros_like(n) for n in current.noise]
             with torch.no_grad():
                 made, _ = network.generator(start.wplus, noise="zero", spatial=start.spatial)
-                best_loss = self._loss(made, image, target, start, start, self._encoded(made, network))
+                best_loss = self._loss(made, image, target, start, start, self._encoded(made, network), chain)
+                best_loss = best_loss if chain is None else chain.total(best_loss)
         encoded: torch.Tensor | None = None
         with torch.enable_grad():
             for step in range(self.steps + 1):
@@ -172,8 +197,9 @@ class LatentInversionInferer(Inferer):
                 )
                 if step % self.consistency_every == 0:
                     encoded = self._encoded(made, network)
-                loss = self._loss(made, image, target, current, start, encoded)
-                self._keep_best(best, best_loss, current, loss.detach())
+                loss = self._loss(made, image, target, current, start, encoded, chain)
+                judged = loss.detach() if chain is None else chain.total(loss.detach())
+                self._keep_best(best, best_loss, current, judged)
                 if step == self.steps:
                     break
                 total = loss.sum()
@@ -199,6 +225,7 @@ class LatentInversionInferer(Inferer):
         current: _Latents,
         start: _Latents,
         encoded: torch.Tensor | None,
+        chain: SliceChain | None = None,
     ) -> torch.Tensor:
         """How good an answer is for each slice, ``(B,)``; the noise maps' regulariser does not count."""
         total = torch.zeros(len(image), device=image.device)
@@ -217,6 +244,8 @@ class LatentInversionInferer(Inferer):
         if encoded is not None:
             distance = (current.wplus - encoded).square().flatten(1).mean(dim=1)
             total = total + self.consistency_weight * distance
+        if chain is not None:
+            total = total + self.neighbour_weight * chain.distance(current.wplus)
         return total
 
     def _encoded(self, made: torch.Tensor, network: nn.Module) -> torch.Tensor | None:

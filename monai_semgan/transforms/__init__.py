@@ -29,11 +29,21 @@ from .appearance import (
     RandRegionContrastD,
     RandRegionContrastd,
     RandRegionContrastDict,
+    RandTexture,
+    RandTextureD,
+    RandTextured,
+    RandTextureDict,
+    RandTissueShift,
+    RandTissueShiftD,
+    RandTissueShiftd,
+    RandTissueShiftDict,
     random_bias_field,
     random_blur_noise,
     random_convolution,
     random_gray_curve,
     random_region_contrast,
+    random_texture,
+    random_tissue_shift,
     randomise_appearance,
 )
 from .bias_field import (
@@ -43,12 +53,19 @@ from .bias_field import (
     BiasFieldCorrectionDict,
 )
 from .body import BodyBox, body_box, body_mask
+from .close_between_slices import (
+    CloseBetweenSlices,
+    CloseBetweenSlicesD,
+    CloseBetweenSlicesd,
+    CloseBetweenSlicesDict,
+)
 from .field_of_view import (
     NormalizeFieldOfView,
     NormalizeFieldOfViewD,
     NormalizeFieldOfViewd,
     NormalizeFieldOfViewDict,
 )
+from .grey_views import GREY_VIEWS
 from .joint_augment import JointDiffAugment
 from .labels import (
     EncodeLabel,
@@ -77,6 +94,9 @@ from .scale_scan_intensity import (
     ScaleScanIntensityDict,
 )
 from .slice_affine import RandSliceAffine, random_slice_affine
+from .slice_orientation import ORIENTATIONS, RandSliceOrientation, orient, orient_back
+from .slice_tags import SliceTags, SliceTagsD, SliceTagsd, SliceTagsDict, slice_axis
+from .volume_affine import RandVolumeAffine, random_volume_affine
 
 __all__ = [
     "APPEARANCE_PROBABILITIES",
@@ -85,10 +105,15 @@ __all__ = [
     "BiasFieldCorrectionDict",
     "BiasFieldCorrectiond",
     "BodyBox",
+    "CloseBetweenSlices",
+    "CloseBetweenSlicesD",
+    "CloseBetweenSlicesDict",
+    "CloseBetweenSlicesd",
     "EncodeLabel",
     "EncodeLabelD",
     "EncodeLabelDict",
     "EncodeLabeld",
+    "GREY_VIEWS",
     "JointDiffAugment",
     "LoadScan",
     "LoadScanD",
@@ -106,6 +131,7 @@ __all__ = [
     "NormalizeFieldOfViewD",
     "NormalizeFieldOfViewDict",
     "NormalizeFieldOfViewd",
+    "ORIENTATIONS",
     "RandAppearance",
     "RandAppearanceD",
     "RandAppearanceDict",
@@ -132,10 +158,24 @@ __all__ = [
     "RandRegionContrastDict",
     "RandRegionContrastd",
     "RandSliceAffine",
+    "RandSliceOrientation",
+    "RandTexture",
+    "RandTextureD",
+    "RandTextureDict",
+    "RandTextured",
+    "RandTissueShift",
+    "RandTissueShiftD",
+    "RandTissueShiftDict",
+    "RandTissueShiftd",
+    "RandVolumeAffine",
     "ScaleScanIntensity",
     "ScaleScanIntensityD",
     "ScaleScanIntensityDict",
     "ScaleScanIntensityd",
+    "SliceTags",
+    "SliceTagsD",
+    "SliceTagsDict",
+    "SliceTagsd",
     "body_box",
     "body_mask",
     "ct_offset",
@@ -143,12 +183,18 @@ __all__ = [
     "detect_modality",
     "encode_label",
     "foreground_threshold",
+    "orient",
+    "orient_back",
     "random_bias_field",
     "random_blur_noise",
     "random_convolution",
     "random_gray_curve",
     "random_region_contrast",
     "random_slice_affine",
+    "random_texture",
+    "random_tissue_shift",
+    "random_volume_affine",
     "randomise_appearance",
     "scan_name",
+    "slice_axis",
 ]

@@ -34,6 +34,7 @@ BUNDLE_CONFIGS = ["ct_liver/train.json", "ct_liver_supervised/train.json", "ct_l
 STAND_INS = {
     "network_def": {"_target_": "tests.scans.BrightnessNetwork"},
     "inferer": {"_target_": "tests.scans.ReportingInferer"},
+    "student_inferer": {"_target_": "tests.scans.ReportingInferer"},
     "device": "$torch.device('cpu')",
     "modality": "ct",
 }

@@ -29,6 +29,8 @@ TINY = {
         "critic_channel_base": 256,
         "critic_channel_max": 8,
         "joint_critic_channels": 4,
+        "student_channels": [4, 8, 8],
+        "student_strides": [2, 2],
     },
     "ct_liver_adversarial_semi": {
         "unet_channels": [4, 8, 8],
@@ -37,8 +39,8 @@ TINY = {
     },
     "ct_liver_supervised": {"unet_channels": [4, 8, 8], "unet_strides": [2, 2]},
 }
-# The styled layers choose by shapes and options, which TorchScript cannot compile; a trace follows them.
-TRACED = {"ct_liver"}
+# Configuration entries of the network that is deployed, and of its settings, where it is not the only one.
+DEPLOYED = {"ct_liver": ("student", "student_network_settings")}
 every_bundle = pytest.mark.parametrize("bundle", BUNDLES)
 
 
@@ -100,11 +102,12 @@ def write_weights(bundle: str, folder: Path) -> torch.nn.Module:
     parser.update(TINY[bundle])
     parser["device"] = "$torch.device('cpu')"
     torch.manual_seed(0)
-    network = parser.get_parsed_content("network").eval()
+    network_id, settings_id = DEPLOYED.get(bundle, ("network", "network_settings"))
+    network = parser.get_parsed_content(network_id).eval()
     for parameter in network.parameters():  # what starts at zero would hide what is not exported
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
     torch.save(network.state_dict(), folder / "model.pt")
-    write_model_settings(parser.get_parsed_content("network_settings"), folder / "model.pt")
+    write_model_settings(parser.get_parsed_content(settings_id), folder / "model.pt")
     return network
 
 
@@ -142,9 +145,21 @@ def test_every_target_is_found(bundle: str, config: str) -> None:
 @every_bundle
 @pytest.mark.parametrize("part", ["preprocessing", "postprocessing", "network_def", "inferer"])
 def test_evaluation_does_what_inference_does(bundle: str, part: str) -> None:
-    # ct_liver offers `steps` to MONAI Label as a displayable option, by a detour that means the same
-    text = json.dumps(read(bundle, "inference")[part]).replace("@displayable_configs#", "@")
+    # where two networks are evaluated, `network` and `inferer` are those of the second opinion
+    name = "inference_optimised" if bundle in DEPLOYED else "inference"
+    # options offered to MONAI Label take a detour that means the same
+    text = json.dumps(read(bundle, name)[part]).replace("@displayable_configs#", "@")
     assert json.loads(text) == read(bundle, "evaluate")[part]
+
+
+@pytest.mark.parametrize("part", ["student_def", "student_inferer"])
+def test_evaluation_uses_the_student_as_inference_does(part: str) -> None:
+    text = json.dumps(read("ct_liver", "inference")["network_def" if part == "student_def" else "inferer"])
+    inferer = json.loads(text.replace("@network_settings", "@student_settings"))
+    inferer.pop("overlap", None)  # the default of both
+    wanted = read("ct_liver", "evaluate")[part]
+    wanted.pop("network", None)
+    assert inferer == wanted
 
 
 @every_bundle
@@ -199,13 +214,15 @@ def test_the_baselines_variants_have_folders_of_their_own(name: str, strength: f
 @every_bundle
 def test_the_network_is_what_metadata_says(bundle: str, tmp_path: Path) -> None:
     write_weights(bundle, tmp_path)
+    deployed = bundle in DEPLOYED
     for name in ("inference", "evaluate"):
+        second = deployed and name == "evaluate"
         verify_net_in_out(
-            "network",
+            DEPLOYED[bundle][0] if second else "network",
             meta_file=config_file(bundle, "metadata"),
             config_file=config_file(bundle, name),
             device="cpu",
-            checkpoint=str(tmp_path / "model.pt"),
+            **{"student_checkpoint" if second else "checkpoint": str(tmp_path / "model.pt")},
         )
 
 
@@ -220,14 +237,14 @@ def test_it_can_be_exported(bundle: str, tmp_path: Path) -> None:
         ckpt_file=str(tmp_path / "model.pt"),
         meta_file=config_file(bundle, "metadata"),
         config_file=config_file(bundle, "inference"),
-        use_trace=bundle in TRACED,
         checkpoint=str(tmp_path / "model.pt"),
         device="$torch.device('cpu')",
     )
     exported, meta, extra = load_net_with_metadata(
         str(tmp_path / "model.ts"), more_extra_files=["inference.json"]
     )
-    image = torch.rand(3, 1, 64, 64) * 2 - 1  # a batch that the trace has not seen
+    shape = read(bundle, "metadata")["network_data_format"]["inputs"]["image"]["spatial_shape"]
+    image = torch.rand(3, 1, *shape) * 2 - 1
     with torch.no_grad():
         torch.testing.assert_close(exported(image), network(image))
     assert meta["name"] == read(bundle, "metadata")["name"]

@@ -55,12 +55,12 @@ def test_it_ends_well(job: tuple[Path, Finished]) -> None:
 def test_the_scores_are_there(job: tuple[Path, Finished]) -> None:
     out = job[0] / "out" / "eval"
     summary = read_json(out / "summary.json")
-    for stage in ("domains", "encoder"):
+    for stage in ("domains", "optimised", "encoder"):
         assert list(summary[stage]) == list(DOMAINS)
         assert all(scores["dice"]["n"] == 1 for scores in summary[stage].values())
     rows = read_csv(out / "per_case.csv")
     assert {(row["domain"], row["stage"]) for row in rows} == {
-        (domain, stage) for domain in DOMAINS for stage in ("optimised", "encoder")
+        (domain, stage) for domain in DOMAINS for stage in ("student", "optimised", "encoder")
     }
     assert all(0 <= float(row["dice"]) <= 1 for row in rows)
 
@@ -77,8 +77,10 @@ def test_the_network_is_there(job: tuple[Path, Finished]) -> None:
     out = job[0] / "out"
     settings = read_json(out / "encoder" / "model.json")
     assert (settings["image_size"], settings["latent_dim"]) == (TINY["image_size"], TINY["latent_dim"])
-    state = torch.load(out / "encoder" / "model.pt", weights_only=True)
-    assert all(torch.isfinite(value).all() for value in state.values())
+    assert read_json(out / "student" / "model.json")["stack_depth"] == TINY["stack_depth"]
+    for stage in ("encoder", "student"):
+        state = torch.load(out / stage / "model.pt", weights_only=True)
+        assert all(torch.isfinite(value).all() for value in state.values())
     assert not [path.name for path in out.rglob(".tmp-*")]
 
 
@@ -91,7 +93,9 @@ def test_the_run_is_tracked(job: tuple[Path, Finished]) -> None:
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.info.status == "FINISHED"
     assert tracked.data.params["settings.gan_iterations"] == "2"
-    assert {f"test/optimised/{domain}/dice" for domain in DOMAINS} <= set(tracked.data.metrics)
+    assert {f"test/{stage}/{domain}/dice" for stage in ("student", "optimised") for domain in DOMAINS} <= set(
+        tracked.data.metrics
+    )
     assert any(name.startswith("gan/") for name in tracked.data.metrics)
     assert tracked.data.tags["method"] == "semantic_gan"
     names = {path.name for path in (out / "mlruns").rglob("*")}
@@ -111,7 +115,7 @@ def test_both_places_hold_the_same_configuration() -> None:
 
 def test_a_finished_training_is_not_run_again(job: tuple[Path, Finished], run: BundleCommand) -> None:
     folder, _ = job
-    kept = [folder / "out" / name for name in ("gan/last.pt", "gan/generator.pt", "encoder/model.pt")]
+    kept = [folder / "out" / name for name in ("gan/last.pt", "gan/generator.pt", "encoder/model.pt", "student/model.pt")]
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in kept]
     options = {**JOB, "phantom_dir": folder / "phantom", "output_dir": folder / "out"}
     done = run("ct_liver/configs/train.json", **options)  # the other of the two places
@@ -135,15 +139,17 @@ def test_evaluation_gives_the_same_scores(job: tuple[Path, Finished], run: Bundl
     done = run(
         "ct_liver/configs/evaluate.json", phantom_dir=folder / "phantom", output_dir=folder / "again", steps=1,
         checkpoint=folder / "out" / "encoder" / "model.pt", labelled=1, device=TINY["device"], domains="[ct,mr_t1in]",
+        student_checkpoint=folder / "out" / "student" / "model.pt",
     )  # fmt: skip
     assert done.code == 0, done.errors
     summary, first = read_json(folder / "again" / "summary.json"), read_json(folder / "out" / "eval" / "summary.json")
     assert list(summary["domains"]) == ["ct", "mr_t1in"]
     for domain in summary["domains"]:
         # by another number of threads; an untrained mask is nearly empty or nearly full
-        assert summary["encoder"][domain]["dice"]["mean"] == pytest.approx(
-            first["encoder"][domain]["dice"]["mean"], abs=0.02
-        )
+        for stage in ("domains", "encoder"):
+            assert summary[stage][domain]["dice"]["mean"] == pytest.approx(
+                first[stage][domain]["dice"]["mean"], abs=0.02
+            )
 
 
 def test_masks_of_new_scans(job: tuple[Path, Finished], tmp_path: Path) -> None:
@@ -159,8 +165,8 @@ def test_masks_of_new_scans(job: tuple[Path, Finished], tmp_path: Path) -> None:
     series = scan_ct(draw_subject(0, 2), np.random.default_rng(0))
     write_dicom_series(series, scans / "series", "ph002", "ct")
     done = run_bundle(
-        "ct_liver/configs/inference.json", dataset_dir=scans, output_dir=out, steps=1, modality="auto",
-        checkpoint=folder / "out" / "encoder" / "model.pt", device=TINY["device"],
+        "ct_liver/configs/inference.json", dataset_dir=scans, output_dir=out, modality="auto",
+        checkpoint=folder / "out" / "student" / "model.pt", device=TINY["device"],
     )  # fmt: skip
     assert done.code == 1
     assert "Traceback" not in done.errors
@@ -191,7 +197,7 @@ def bounds(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 def test_killed_twice_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """`kill -9` in either stage, then the same command: the network is that of a run left alone."""
+    """`kill -9` in each stage, then the same command: the network is that of a run left alone."""
     names = ["c0", "c1", "c2"]
     for name, affine in zip(names, (AFFINES["LAS"], AFFINES["RAS"], AFFINES["LPI"]), strict=True):
         for kind, array in zip(("images", "labels"), make_scan(affine), strict=True):
@@ -199,9 +205,10 @@ def test_killed_twice_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     splits = {"ct_train": names[:2], "ct_val": names[2:], "labelled": {"1": names[:1]}}
     (tmp_path / "data" / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
     plain = {
-        **TINY, "gan_iterations": 6, "encoder_iterations": 6, "checkpoint_every": 2, "labelled": 1, "modality": "ct",
-        "dataset_dir": tmp_path / "data", "run": "['$@gan#trainer.run()', '$@train#trainer.run()']",
-        "gan#handlers": "[]", "train#handlers": "[]",
+        **TINY, "gan_iterations": 6, "encoder_iterations": 6, "student_iterations": 6, "checkpoint_every": 2,
+        "labelled": 1, "modality": "ct", "dataset_dir": tmp_path / "data",
+        "run": "['$@gan#trainer.run()', '$@train#trainer.run()', '$@distil#trainer.run()']",
+        "gan#handlers": "[]", "train#handlers": "[]", "distil#handlers": "[]",
     }  # fmt: skip
     killer = "[{'_target_': 'tests.bundle_command.KillAt', 'iteration': %d}]"
 
@@ -216,8 +223,10 @@ def test_killed_twice_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert train("stopped", **{"train#handlers": killer % 3}) == -9
     assert torch.load(stopped / "encoder" / "last.pt", weights_only=True)["iteration"] == 2
     assert not (stopped / "encoder" / "model.pt").exists()
+    assert train("stopped", **{"distil#handlers": killer % 5}) == -9
+    assert torch.load(stopped / "student" / "last.pt", weights_only=True)["iteration"] == 4
     assert train("stopped") == 0
-    for name in ("gan/generator.pt", "encoder/model.pt"):
+    for name in ("gan/generator.pt", "encoder/model.pt", "student/model.pt"):
         alone, again = (torch.load(tmp_path / o / name, weights_only=True) for o in ("alone", "stopped"))
         assert_same_bits(alone, again, name)
 

@@ -34,6 +34,14 @@ from .region_contrast import (
     RandRegionContrastDict,
     random_region_contrast,
 )
+from .texture import RandTexture, RandTextureD, RandTextured, RandTextureDict, random_texture
+from .tissue_shift import (
+    RandTissueShift,
+    RandTissueShiftD,
+    RandTissueShiftd,
+    RandTissueShiftDict,
+    random_tissue_shift,
+)
 
 __all__ = [
     "APPEARANCE_PROBABILITIES",
@@ -62,10 +70,20 @@ __all__ = [
     "RandRegionContrastd",
     "RandRegionContrastD",
     "RandRegionContrastDict",
+    "RandTexture",
+    "RandTextureD",
+    "RandTextureDict",
+    "RandTextured",
+    "RandTissueShift",
+    "RandTissueShiftD",
+    "RandTissueShiftDict",
+    "RandTissueShiftd",
     "random_bias_field",
     "random_blur_noise",
     "random_convolution",
     "random_gray_curve",
     "random_region_contrast",
+    "random_texture",
+    "random_tissue_shift",
     "randomise_appearance",
 ]

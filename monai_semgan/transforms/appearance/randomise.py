@@ -28,6 +28,8 @@ from .blur_noise import random_blur_noise
 from .gray_curve import random_gray_curve
 from .random_convolution import random_convolution
 from .region_contrast import random_region_contrast
+from .texture import random_texture
+from .tissue_shift import random_tissue_shift
 
 __all__ = [
     "APPEARANCE_PROBABILITIES",
@@ -44,7 +46,9 @@ APPEARANCE_PROBABILITIES: Mapping[str, float] = {
     "convolution": 0.35,
     "bias": 0.5,
     "range": 0.8,
-    "blur_noise": 0.6,
+    "shift": 0.9,
+    "texture": 0.9,
+    "blur_noise": 0.3,
 }
 """Default probability per sample of each change, in the order in which they are applied."""
 
@@ -56,6 +60,7 @@ def randomise_appearance(
     strength: float = 1.0,
     probabilities: Mapping[str, float] | None = None,
     value_range: tuple[float, float] = (-1.0, 1.0),
+    contrast_strength: float | None = None,
 ) -> torch.Tensor:
     """Change the grey values of each sample at random, leaving its anatomy where it is.
 
@@ -67,8 +72,9 @@ def randomise_appearance(
         strength: 0..1; scales every change; 0 is the identity.
         probabilities: per-sample probability by name; names left out keep :data:`APPEARANCE_PROBABILITIES`:
             "region" contrast, grey "curve", random "convolution", "bias" field, percentile "range" as MRI is
-            scaled, "blur_noise".
+            scaled, tissue "shift", "texture", "blur_noise".
         value_range: low and high end of the image.
+        contrast_strength: strength of all changes but "shift" and "texture"; None: ``strength``.
 
     Raises:
         ValueError: a name in ``probabilities`` is unknown, or an image or a label has a wrong shape.
@@ -80,6 +86,10 @@ def randomise_appearance(
     """
     check_image(image, value_range)
     check_strength(strength)
+    contrast_strength = strength if contrast_strength is None else contrast_strength
+    check_strength(contrast_strength)
+    if label is not None and label.shape != image.shape:
+        raise ValueError(f"label: got shape {tuple(label.shape)}; wanted the image's, {tuple(image.shape)}")
     chances = _merge_probabilities(probabilities)
     if strength == 0.0 or not image.shape[0]:
         return image
@@ -91,11 +101,12 @@ def randomise_appearance(
         if not len(chosen):
             continue
         part = unit[chosen]
-        if name == "region":
+        own = strength if name in ("shift", "texture") else contrast_strength
+        if name in _WITH_LABEL:
             regions = None if label is None else label[chosen]
-            part = random_region_contrast(part, regions, generator, strength, value_range=(0.0, 1.0))
+            part = _WITH_LABEL[name](part, regions, generator, own, value_range=(0.0, 1.0))
         else:
-            part = _CHANGES[name](part, generator, strength, value_range=(0.0, 1.0))
+            part = _CHANGES[name](part, generator, own, value_range=(0.0, 1.0))
         unit = unit.index_copy(0, chosen, part)
     return from_unit(unit, value_range)
 
@@ -135,6 +146,8 @@ def _stretch_range(
     scaled = (unit - per_sample(start[:, 0], unit)) * per_sample(gain[:, 0], unit)
     return torch.lerp(unit, scaled.clamp(0.0, 1.0), strength)
 
+
+_WITH_LABEL = {"region": random_region_contrast, "shift": random_tissue_shift, "texture": random_texture}
 
 _CHANGES = {
     "curve": random_gray_curve,

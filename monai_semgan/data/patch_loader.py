@@ -1,0 +1,150 @@
+"""Endless pairs of labelled and unlabelled volumes, a stack of neighbouring slices each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..utils import InputError
+from .slice_bank import SliceBank
+
+__all__ = ["PairedPatchLoader"]
+
+_LABELLED, _UNLABELLED = range(2)
+
+
+class PairedPatchLoader:
+    """Yields ``{"labelled": {"image", "label"}, "unlabelled": {"image"}}``, volumes ``(B, 1, H, W, depth)``.
+
+    The three-dimensional sister of :class:`PairedSliceLoader`: the same banks, images float32 in [-1, 1], labels uint8
+    index maps, and batches that depend on nothing but seed and number, so that a resumed run goes on exactly where it
+    stopped. Scans are drawn in turn (a permutation a pass), the place of the stack at random. Scans with fewer slices
+    than ``depth`` are completed with air at both ends. The unlabelled stream holds all scans.
+
+    Args:
+        labelled: bank with masks, slices of a scan in a row.
+        unlabelled: bank without masks (masks in it are not used), or None.
+        batch_size: stacks of each of the two kinds.
+        num_batches: batches of one iteration over the loader. The next iteration goes on with the following batches.
+        depth: slices of a stack.
+        seed: start of the streams.
+        position: number of the first batch.
+        labelled_foreground_fraction: share of labelled stacks whose middle is put on a slice that shows an organ.
+
+    Raises:
+        InputError: no masks in the labelled bank, different slice sizes, or numbers out of range.
+    """
+
+    def __init__(
+        self,
+        labelled: SliceBank,
+        unlabelled: SliceBank | None,
+        batch_size: int,
+        num_batches: int,
+        depth: int = 32,
+        seed: int = 0,
+        position: int = 0,
+        labelled_foreground_fraction: float = 0.7,
+    ) -> None:
+        if not labelled.labelled:
+            raise InputError("the labelled bank has no masks", fix="list scans with masks as labelled")
+        if unlabelled is not None and unlabelled.images.shape[1:] != labelled.images.shape[1:]:
+            raise InputError(
+                "labelled and unlabelled slices differ in size", got=tuple(unlabelled.images.shape[1:]),
+                wanted=tuple(labelled.images.shape[1:]), fix="use the same preprocessing for both",
+            )  # fmt: skip
+        if batch_size < 1 or num_batches < 1 or depth < 1 or position < 0:
+            raise InputError(
+                "volume loader",
+                got=f"batch_size {batch_size}, num_batches {num_batches}, depth {depth}, position {position}",
+                wanted="batch_size, num_batches and depth of at least 1, position of at least 0",
+            )
+        if not 0 <= labelled_foreground_fraction <= 1:
+            raise InputError("option labelled_foreground_fraction", got=labelled_foreground_fraction, wanted="0..1")
+        self.batch_size, self.num_batches, self.depth = int(batch_size), int(num_batches), int(depth)
+        self.seed, self.position = int(seed), int(position)
+        self.labelled_foreground_fraction = labelled_foreground_fraction
+        self.labelled = [(labelled.images[rows], labelled.labels[rows]) for rows in _scans(labelled)]
+        self.organ_slices = [(label > 0).flatten(1).any(dim=1).nonzero()[:, 0] for _, label in self.labelled]
+        self.images = [image for image, _ in self.labelled]
+        if unlabelled is not None:
+            self.images = [unlabelled.images[rows] for rows in _scans(unlabelled)] + self.images
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
+        for _ in range(self.num_batches):
+            batch = self.batch(self.position)
+            # Moved on before the batch is handed out: a state saved while it is in work asks for the next.
+            self.position += 1
+            yield batch
+
+    def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
+        """Batch number ``index`` (0, 1, ...), whatever was asked for before."""
+        images, labels, others = [], [], []
+        for place in range(index * self.batch_size, (index + 1) * self.batch_size):
+            draw = self._generator(_LABELLED, place)
+            scan = self._scan(_LABELLED, len(self.labelled), place)
+            image, label = self.labelled[scan]
+            organ = self.organ_slices[scan]
+            start = self._start(len(image), organ, draw)
+            images.append(self._stack(image, start, -1.0))
+            labels.append(self._stack(label, start, 0.0))
+            image = self.images[self._scan(_UNLABELLED, len(self.images), place)]
+            start = self._start(len(image), organ[:0], self._generator(_UNLABELLED, place))
+            others.append(self._stack(image, start, -1.0))
+        return {
+            "labelled": {"image": torch.stack(images).float(), "label": torch.stack(labels)},
+            "unlabelled": {"image": torch.stack(others).float()},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position and seed, plain numbers."""
+        return {"position": self.position, "seed": self.seed, "batch_size": self.batch_size}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            InputError: the state was saved with another batch size, with which positions mean other stacks.
+        """
+        if int(state.get("batch_size", self.batch_size)) != self.batch_size:
+            raise InputError(
+                "resuming with another batch_size", got=self.batch_size, wanted=int(state["batch_size"]),
+                fix="resume with the batch size of the first run, or start anew",
+            )  # fmt: skip
+        self.position, self.seed = int(state["position"]), int(state.get("seed", self.seed))
+
+    def _scan(self, stream: int, count: int, place: int) -> int:
+        order = torch.randperm(count, generator=self._generator(2 + stream, place // count))
+        return int(order[place % count])
+
+    def _start(self, slices: int, organ: torch.Tensor, draw: torch.Generator) -> int:
+        """First slice of a stack, below 0 when the scan is shorter than the stack."""
+        coin, where = torch.rand(2, generator=draw).tolist()
+        free = slices - self.depth
+        if free <= 0:
+            return free // 2
+        if len(organ) and coin < self.labelled_foreground_fraction:
+            middle = int(organ[min(int(where * len(organ)), len(organ) - 1)])
+            return min(max(middle - self.depth // 2, 0), free)
+        return min(int(where * (free + 1)), free)
+
+    def _stack(self, slices: torch.Tensor, start: int, fill: float) -> torch.Tensor:
+        """``(1, H, W, depth)`` from slices ``(D, 1, H, W)``."""
+        stack = slices[max(start, 0) : max(start, 0) + self.depth].permute(1, 2, 3, 0)
+        before = max(-start, 0)
+        return F.pad(stack, (before, self.depth - before - stack.shape[-1]), value=fill)
+
+    def _generator(self, stream: int, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(((self.seed * 1_000_003 + stream) * 1_000_003 + number) % 2**63)
+
+
+def _scans(bank: SliceBank) -> list[slice]:
+    """Rows of each scan: runs of slices with one name."""
+    starts = [i for i, case in enumerate(bank.cases) if i == 0 or case != bank.cases[i - 1]]
+    return [slice(a, b) for a, b in zip([0, *starts[1:]], [*starts[1:], len(bank)], strict=True) if a < b]

@@ -1,0 +1,227 @@
+"""Stage 3 of SemanticGAN: a plain segmentation network taught by masks, by generated pairs and by its own average.
+
+The generative model is a source of annotated anatomy (DatasetGAN, 2104.06490, has this use of a generator), the
+unlabelled scans are a source of real anatomy (mean teacher, Tarvainen and Valpola, 1703.01780), and appearance
+randomisation makes both count in other modalities. The student alone is deployed: one forward pass a slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..transforms import decode_label
+from ..utils.checkpoint import load_checkpoint, load_weights
+from ..utils.errors import InputError
+from .phase_trainer import Phase, Terms
+from .supervised import SupervisedSliceTrainer
+
+__all__ = ["StudentTrainer"]
+
+CONSISTENCIES = ("hard", "soft")
+
+
+class StudentTrainer(SupervisedSliceTrainer):
+    """The supervised trainer with two more sources of annotated slices.
+
+    Slices or volumes, as the loader gives them. Three terms, each on images that are deformed and, all but
+    ``clean_fraction`` of them, randomised in appearance:
+
+    - labelled slices with their masks, as in :class:`SupervisedSliceTrainer`;
+    - unlabelled slices with what the moving average of the student (and, with ``reader_weight``, the generative model)
+      says of the same slice *before* its appearance was changed, where that is confident;
+    - pairs from the generator, resized to the student's slices.
+
+    With ``consistency="soft"`` and no generator this is the mean teacher.
+
+    Args:
+        network: the student, image ``(B, 1, H, W[, D])`` in [-1, 1] to logits ``(B, K, H, W[, D])``, background
+            first.
+        segmenter: a ``SemanticGANSegmenter`` (None: no generated pairs, no second teacher).
+        segmenter_checkpoint: its ``model.pt`` of stage 2, read when the training starts (None: as it is).
+        consistency: ``"hard"``: the loss of the labelled slices on the teacher's classes; where the teacher is below
+            ``confidence`` the student's own answer stands and sends no gradient. ``"soft"``: squared distance of the
+            probabilities, as in the mean teacher.
+        unlabelled_weight: of the second term, at full height.
+        ramp: share of the training over which that weight rises from 0 (after ``start``).
+        start: share of the training before it begins.
+        confidence: least probability of the teacher's class, 0..1.
+        reader_weight: weight of the generative model's answer in the teacher's; it falls to 0 along the training.
+        generated_weight: of the third term.
+        generated_every: iterations between two batches of generated pairs.
+        mixture: how far generated pairs are from the real slices they are made of: the largest weight of a second
+            latent; 0 reconstructs slices as they are.
+        prior_fraction: share of generated slices drawn from the prior alone (volumes: none).
+        options: see :class:`SupervisedSliceTrainer`.
+
+    Raises:
+        InputError: an option is out of range, or generated pairs are asked for without a segmenter.
+    """
+
+    stage = "student"
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        max_epochs: int,
+        epoch_length: int,
+        train_data_loader: Iterable,
+        network: nn.Module,
+        segmenter: nn.Module | None = None,
+        segmenter_checkpoint: str | Path | None = None,
+        consistency: str = "hard",
+        unlabelled_weight: float = 1.0,
+        ramp: float = 0.2,
+        start: float = 0.1,
+        confidence: float = 0.8,
+        reader_weight: float = 0.0,
+        generated_weight: float = 0.5,
+        generated_every: int = 2,
+        mixture: float = 0.5,
+        prior_fraction: float = 0.25,
+        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        **options: Any,
+    ) -> None:
+        if consistency not in CONSISTENCIES:
+            raise InputError("option consistency", got=repr(consistency), wanted="'hard' or 'soft'")
+        for name, value in {"ramp": ramp, "start": start, "confidence": confidence, "reader_weight": reader_weight,
+                            "mixture": mixture, "prior_fraction": prior_fraction}.items():  # fmt: skip
+            if not 0 <= value <= 1:
+                raise InputError(f"option {name}", got=value, wanted="0..1")
+        for name, value in {"unlabelled_weight": unlabelled_weight, "generated_weight": generated_weight}.items():
+            if value < 0:
+                raise InputError(f"option {name}", got=value, wanted="0 or more")
+        if generated_every < 1:
+            raise InputError("option generated_every", got=generated_every, wanted="1 iteration or more")
+        if segmenter is None and (generated_weight > 0 or reader_weight > 0):
+            raise InputError(
+                "generated pairs without a generative model", wanted="a SemanticGANSegmenter as segmenter",
+                fix="give one, or set generated_weight and reader_weight to 0",
+            )  # fmt: skip
+        self.segmenter = segmenter
+        self.segmenter_checkpoint = Path(segmenter_checkpoint) if segmenter_checkpoint else None
+        self.consistency, self.unlabelled_weight, self.ramp, self.start = consistency, unlabelled_weight, ramp, start
+        self.confidence, self.reader_weight = confidence, reader_weight
+        self.generated_weight, self.generated_every = generated_weight, int(generated_every)
+        self.mixture, self.prior_fraction = mixture, prior_fraction
+        super().__init__(device, max_epochs, epoch_length, train_data_loader, network, loss=loss, **options)
+        if segmenter is not None:
+            segmenter.to(device).eval().requires_grad_(False)
+
+    def run(self) -> None:
+        if self.segmenter is not None and self.segmenter_checkpoint is not None:
+            where = f"Stage 2's result {self.segmenter_checkpoint}"
+            load_weights(self.segmenter, load_checkpoint(self.segmenter_checkpoint), where)
+        super().run()
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase(self.stage, ("network",), "network", self.segment, clip=5.0),)
+
+    # ---- the phase -----------------------------------------------------------------------------
+    def segment(self, batch: Any) -> Terms:
+        """Terms of the labelled, unlabelled and generated slices; the student sees all of them in one pass."""
+        image, label = self.warp(batch["labelled"]["image"], batch["labelled"]["label"])
+        shown, parts = [self.disguise(image, label)], {"label": (len(image), label)}
+        height = self.unlabelled_height()
+        if height > 0 and "unlabelled" in batch:
+            clean = self.warp(batch["unlabelled"]["image"], None)[0]
+            probability = self.teach(clean)
+            hint = probability.argmax(dim=1, keepdim=True)
+            shown.append(self.disguise(clean, hint.to(label.dtype)))
+            parts["unlabelled"] = (len(clean), probability)
+        if self.generated_weight and (self.state.iteration - 1) % self.generated_every == 0:
+            made, made_label = self.warp(*self.generated(batch))
+            shown.append(self.disguise(made, made_label))
+            parts["generated"] = (len(made), made_label)
+        counts = [count for count, _ in parts.values()]
+        logits = dict(zip(parts, self.network(torch.cat(shown)).float().split(counts), strict=True))
+        terms = {"label": self.loss(logits["label"], label.long())}
+        if "unlabelled" in parts:
+            terms["unlabelled"] = height * self.agree(logits["unlabelled"], parts["unlabelled"][1])
+        if "generated" in parts:
+            terms["generated"] = self.generated_weight * self.loss(logits["generated"], parts["generated"][1].long())
+        return terms
+
+    def unlabelled_height(self) -> float:
+        """Weight of the unlabelled term at this iteration."""
+        done = (self.state.iteration - 1) / max(1, self.total_iterations)
+        if done < self.start:
+            return 0.0
+        return self.unlabelled_weight * (min(1.0, (done - self.start) / self.ramp) if self.ramp else 1.0)
+
+    @torch.no_grad()
+    def teach(self, image: torch.Tensor) -> torch.Tensor:
+        """The teacher's class probabilities ``(B, K, ...)`` of clean images."""
+        probability = self.ema.average(image).float().softmax(dim=1)
+        share = self.reader_weight * (1 - (self.state.iteration - 1) / max(1, self.total_iterations))
+        if share > 0:
+            slices = as_slices(image)
+            read = self.segmenter(resize(slices, self.segmenter.generator.image_size)).float()
+            read = as_images(resize(read, image.shape[3]), image).softmax(dim=1)
+            probability = torch.lerp(probability, read, share)
+        return probability
+
+    def agree(self, logits: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
+        """Distance of the student's answer to disguised images from the teacher's to the clean ones."""
+        if self.consistency == "soft":
+            return (logits.softmax(dim=1) - probability).square().sum(dim=1).mean()
+        sure, chosen = probability.max(dim=1, keepdim=True)
+        trusted = sure >= self.confidence
+        # where the teacher is unsure the student's own answer stands: no gradient, and Dice stays one of whole organs
+        own = logits.detach()
+        kept = torch.where(trusted, logits, own)
+        target = torch.where(trusted, chosen, own.argmax(dim=1, keepdim=True))
+        return self.loss(kept, target)
+
+    @torch.no_grad()
+    def generated(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch of generated images and index maps, in the shape of the labelled ones.
+
+        Slices: the latents of real slices, mixed two by two, and latents of the prior. Volumes: all slices of a stack
+        are encoded and moved by one step in latent space, towards a latent of the prior, so that neighbouring slices
+        stay neighbours.
+        """
+        generator, encoder = self.segmenter.generator, self.segmenter.encoder
+        like = batch["labelled"]["image"]
+        real = batch["unlabelled" if "unlabelled" in batch else "labelled"]["image"]
+        slices = resize(as_slices(real), generator.image_size)
+        latents, spatial = encoder(slices)
+        per_image = len(slices) // len(real)
+        weight = self.mixture * torch.rand(len(real), 1, 1, device=latents.device).repeat_interleave(per_image, dim=0)
+        if per_image == 1:
+            latents = torch.lerp(latents, latents.roll(1, dims=0), weight)
+            drawn = torch.rand(len(latents), device=latents.device) < self.prior_fraction
+            prior = generator.sample_latents(len(latents))
+            latents = torch.where(drawn[:, None, None], prior, latents)
+            if spatial is not None:
+                spatial = torch.where(drawn[:, None, None, None], torch.zeros_like(spatial), spatial)
+        else:
+            direction = generator.sample_latents(len(real)) - generator.mean_latent()
+            latents = latents + weight * direction.repeat_interleave(per_image, dim=0)
+        image, raw = generator(latents, spatial=spatial, noise="zero" if per_image > 1 else "random")
+        image, raw = (as_images(resize(x.float(), like.shape[3]), real) for x in (image, raw))
+        return image.clamp(-1, 1), decode_label(raw)
+
+
+def resize(slices: torch.Tensor, size: int) -> torch.Tensor:
+    """Square slices ``(N, C, size, size)``."""
+    if slices.shape[-1] == size:
+        return slices
+    return F.interpolate(
+        slices, size=(size, size), mode="bilinear", align_corners=False, antialias=slices.shape[-1] > size
+    )
+
+
+def as_slices(image: torch.Tensor) -> torch.Tensor:
+    """Volumes ``(B, C, H, W, D)`` as slices ``(B * D, C, H, W)``; slices as they are."""
+    return image if image.ndim == 4 else image.permute(0, 4, 1, 2, 3).flatten(0, 1)
+
+
+def as_images(slices: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Undo :func:`as_slices`; ``like`` tells the number of volumes."""
+    return slices if like.ndim == 4 else slices.unflatten(0, (len(like), -1)).permute(0, 2, 3, 4, 1)
