@@ -57,13 +57,12 @@ class StudentTrainer(SupervisedSliceTrainer):
         mixture: how far generated pairs are from the real slices they are made of: the largest weight of a second
             latent; 0 reconstructs slices as they are.
         prior_fraction: share of generated slices drawn from the prior alone (volumes: none).
+        stage: name of the phase in logs.
         options: see :class:`SupervisedSliceTrainer`.
 
     Raises:
         InputError: an option is out of range, or generated pairs are asked for without a segmenter.
     """
-
-    stage = "student"
 
     def __init__(
         self,
@@ -84,6 +83,7 @@ class StudentTrainer(SupervisedSliceTrainer):
         generated_every: int = 2,
         mixture: float = 0.5,
         prior_fraction: float = 0.25,
+        stage: str = "student",
         loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         **options: Any,
     ) -> None:
@@ -103,6 +103,7 @@ class StudentTrainer(SupervisedSliceTrainer):
                 "generated pairs without a generative model", wanted="a SemanticGANSegmenter as segmenter",
                 fix="give one, or set generated_weight and reader_weight to 0",
             )  # fmt: skip
+        self.stage = stage
         self.segmenter = segmenter
         self.segmenter_checkpoint = Path(segmenter_checkpoint) if segmenter_checkpoint else None
         self.consistency, self.unlabelled_weight, self.ramp, self.start = consistency, unlabelled_weight, ramp, start

@@ -94,3 +94,54 @@ def test_attached_to_a_training_it_changes_nothing_but_the_metrics() -> None:
     assert 0 <= metrics["validation_dice_ct"] <= 1
     assert after == before == [True] * 6  # in training mode after a validation, too
     assert all(torch.equal(plain[k], watched[k]) for k in plain)
+
+
+class Volumes:
+    """An inferer that notes what it is called with."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.networks: list[nn.Module] = []
+
+    def __call__(self, volume: torch.Tensor, network: nn.Module) -> torch.Tensor:
+        self.shapes.append(tuple(volume.shape))
+        self.networks.append(network)
+        return network(volume)
+
+
+def three_patients() -> SliceBank:
+    bank = make_bank(7)
+    return SliceBank(bank.images.half(), bank.labels, ["a"] * 4 + ["b"] * 2 + ["c"], bank.positions)
+
+
+class TestVolumes:
+    def test_a_patient_is_predicted_in_one_go(self) -> None:
+        inferer, network = Volumes(), Threshold()
+        assert SliceValidation(network, {}, inferer=inferer).dice(three_patients()) == 1.0
+        assert inferer.shapes == [(1, 1, 16, 16, 4), (1, 1, 16, 16, 2), (1, 1, 16, 16, 1)]
+        assert inferer.networks == [network] * 3
+
+    @pytest.mark.parametrize("at", [-0.82, 0.5, 0.62])
+    def test_a_network_that_looks_at_voxels_alone_gets_the_score_of_slices(self, at: float) -> None:
+        by_slices = SliceValidation(Threshold(at), {}).dice(three_patients())
+        assert 0.1 < by_slices < 1.0
+        assert SliceValidation(Threshold(at), {}, inferer=Volumes()).dice(three_patients()) == by_slices
+
+    def test_slices_are_in_order_and_come_back_to_their_places(self) -> None:
+        """A network that says organ on the second slice of a patient alone."""
+
+        def second(volume: torch.Tensor, network: nn.Module) -> torch.Tensor:
+            organ = torch.zeros_like(volume)
+            organ[..., 1] = 2 * (volume[..., 1] == 1) - 1.0
+            return torch.cat([torch.zeros_like(organ), organ], dim=1)
+
+        images = torch.arange(6.0).remainder(3).reshape(6, 1, 1, 1).expand(6, 1, 4, 5).clone()
+        labels = (images == 1).to(torch.uint8)
+        bank = SliceBank(images, labels, ["a"] * 3 + ["b"] * 3, torch.zeros(6))
+        assert SliceValidation(Threshold(), {}, inferer=second).dice(bank) == 1.0
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_the_mode_is_given_back(self, training: bool) -> None:
+        network = Threshold().train(training)
+        SliceValidation(network, {}, inferer=Volumes()).dice(make_bank())
+        assert network.training is training
