@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from monai.networks.utils import eval_mode
 from nibabel.affines import voxel_sizes
 
+from ..inferers.scan_quality import scan_quality
 from ..metrics import score_volume, summarise_scores
 from ..transforms import LoadScan
 from ..transforms.labels import check_wanted_values
@@ -21,6 +22,7 @@ from ..utils.errors import InputError
 from ..utils.failures import describe_failure
 from ..utils.files import make_output_folder
 from .evaluation_report import KeptMask, draw_pictures, format_table, write_tables
+from .quality import quality_metrics, summarise_quality
 
 __all__ = ["DomainEvaluation"]
 
@@ -36,7 +38,8 @@ class DomainEvaluation:
 
     Written to ``output_dir``: ``per_case.csv`` (one row per patient, stage and organ; patients without a
     result too), ``summary.json``, ``box_plot.png`` and ``overlays_<domain>.png`` (best, median and worst
-    patient).
+    patient). When an inferer's ``report`` holds estimates of quality (see ``scan_quality``), ``per_case.csv``
+    has them too, ``summary.json`` says how well they go with the true Dice, and ``risk_coverage.png`` shows it.
 
     Args:
         test: domain -> items ``{"image": path, "label": path, "name": str}``, as in
@@ -123,7 +126,7 @@ class DomainEvaluation:
 
         ``domains`` holds the main inferer. ``scores`` are those of ``summarise_scores`` for the first organ,
         with one such entry per organ under ``organs`` when there are several. ``not_scored`` names patients
-        without a result.
+        without a result. ``quality`` is there when an inferer reported on it, see ``summarise_quality``.
         """
         stages = list(self.inferers)
         summary: dict[str, Any] = {
@@ -134,6 +137,9 @@ class DomainEvaluation:
             }
             for stage in stages
         }
+        quality = summarise_quality(self.rows, stages, self.labels)
+        if quality:
+            summary["quality"] = quality
         summary["main_inferer"] = stages[0]
         summary["not_scored"] = dict(self.failures)
         return summary
@@ -161,12 +167,13 @@ class DomainEvaluation:
             seconds = time.perf_counter() - started
             _check_grid(mask, affine, wanted)
             labels = mask[0].cpu().numpy().astype(np.uint8)
-            errors = report.get("reconstruction_error") or []
+            estimates = scan_quality(report, len(self.labels))
             for index, organ in enumerate(self.labels, 1):
                 scores = score_volume(labels == index, wanted == index, voxel_sizes(affine))
                 rows.append({
                     "domain": domain, "name": name, "stage": stage, "organ": organ, **scores,
-                    "reconstruction_error": float(np.mean(errors)) if len(errors) else "",
+                    "reconstruction_error": "",
+                    **{key: values[index - 1] for key, values in estimates.items()},
                     "seconds": round(seconds, 3), "message": "",
                 })  # fmt: skip
             if stage == next(iter(self.inferers)):
@@ -178,7 +185,9 @@ class DomainEvaluation:
         """Label map ``(1, H, W, D)`` on the grid of the file, and the inferer's report on it."""
         image = data["image"]
         with eval_mode(self.network):
-            prediction = inferer(torch.as_tensor(image.as_tensor())[None].to(self.device), self.network)
+            # a plain tensor, unless the inferer has to know the spacing: arithmetic on MetaTensors is slow
+            batch = image[None] if getattr(inferer, "needs_affine", False) else image.as_tensor()[None]
+            prediction = inferer(batch.to(self.device), self.network)
         # A plain tensor would not be inverted: Invertd takes the transforms of `image` for MetaTensors alone.
         prediction = MetaTensor(torch.as_tensor(prediction)[0].detach().cpu().float())
         report = getattr(inferer, "report", None)
@@ -208,6 +217,7 @@ class DomainEvaluation:
                     if scores[score]["mean"] is not None:
                         values[f"test/{stage}/{domain}/{score}"] = scores[score]["mean"]
                 values[f"test/{stage}/{domain}/failures"] = float(len(scores["failures"]))
+        values |= quality_metrics(summary.get("quality", {}))
         self.experiment.log_metrics(values, self.step)
         for path in files:
             self.experiment.log_artifact(path, "evaluation")

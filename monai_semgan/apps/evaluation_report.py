@@ -12,9 +12,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from ..inferers.scan_quality import QUALITY_ESTIMATES
 from ..transforms import LoadScan
 from ..utils.files import write_csv_atomic, write_json_atomic
 from ..utils.names import safe_name
+from .quality import format_quality, quality_curves
 
 __all__ = ["CASE_COLUMNS", "KeptMask", "draw_pictures", "format_table", "write_tables"]
 
@@ -49,9 +51,14 @@ class KeptMask:
 def write_tables(
     output_dir: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> list[Path]:
-    """Write ``per_case.csv`` and ``summary.json``; returns their paths."""
+    """Write ``per_case.csv`` and ``summary.json``; returns their paths.
+
+    The table has the columns ``CASE_COLUMNS``, and those of further estimates of quality that a row has.
+    """
     paths = [output_dir / "per_case.csv", output_dir / "summary.json"]
-    write_csv_atomic(paths[0], rows, CASE_COLUMNS)
+    more = [name for name in QUALITY_ESTIMATES if name not in CASE_COLUMNS and any(name in row for row in rows)]
+    place = CASE_COLUMNS.index("reconstruction_error") + 1
+    write_csv_atomic(paths[0], rows, [*CASE_COLUMNS[:place], *more, *CASE_COLUMNS[place:]])
     write_json_atomic(paths[1], summary)
     return paths
 
@@ -63,13 +70,14 @@ def draw_pictures(
     kept: Mapping[tuple[str, str], KeptMask],
     labels: Mapping[str, int],
 ) -> list[Path]:
-    """Draw ``box_plot.png`` and ``overlays_<domain>.png``; returns those written.
+    """Draw ``box_plot.png``, ``overlays_<domain>.png`` and, when there are estimates of quality of two patients
+    or more, ``risk_coverage.png``; returns those written.
 
     A picture that cannot be drawn is a warning: the numbers are on disk already.
     """
     if not main_rows:
         return []
-    from ..visualize import box_plot, overlay_sheet, pick_cases  # matplotlib is slow to import
+    from ..visualize import box_plot, overlay_sheet, pick_cases, risk_coverage_plot  # matplotlib is slow to import
 
     written: list[Path] = []
 
@@ -102,6 +110,10 @@ def draw_pictures(
             overlay_sheet(cases, path, title=domain)
 
         draw(path, sheet)
+    curves = quality_curves(main_rows)
+    if curves:
+        path = output_dir / "risk_coverage.png"
+        draw(path, risk_coverage_plot, curves, path, title=f"{organ}: does the estimate find the bad masks?")
     return written
 
 
@@ -157,6 +169,7 @@ def format_table(
         for line in lines
     ]
     text.insert(1, "  ".join("-" * width for width in widths))
+    notes += format_quality(summary.get("quality", {}))
     notes += [f"no result, {name}: {message}" for name, message in failures]
     return "\n".join([*text, *notes])
 

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from ..inferers.scan_quality import scan_quality
 from ..utils.errors import InputError
 from ..utils.files import write_csv_atomic
 
@@ -20,6 +21,7 @@ CASE_COLUMNS = (
     "case", "status", "file", "volume_ml", "slices", "slices_with_liver", "reconstruction_error_mean",
     "flagged_slices", "message",
 )  # fmt: skip
+QUALITY_COLUMNS = ("predicted_dice", "agreement", "out_of_distribution")
 
 
 class SegmentationReport:
@@ -32,6 +34,9 @@ class SegmentationReport:
     ``slice`` counts from 0 along the through-plane axis of the *file*, so that it is the number a viewer
     shows; ``reconstruction_error`` says how badly the generator explains that slice (empty when the inferer
     gave none); ``liver_pixels`` counts all foreground of the mask.
+
+    ``report_cases.csv`` also has columns ``predicted_dice`` and ``agreement`` (of several organs the lowest) and
+    ``out_of_distribution`` once an inferer has reported them (see ``scan_quality``), before ``message``.
 
     Args:
         output_dir: the folder.
@@ -46,7 +51,7 @@ class SegmentationReport:
         self._slice_path = Path(output_dir) / "report.csv"
         self._case_path = Path(output_dir) / "report_cases.csv"
         self._slices = _read_rows(self._slice_path, SLICE_COLUMNS)
-        self._cases = {row["case"]: row for row in _read_rows(self._case_path, CASE_COLUMNS)}
+        self._cases = {row["case"]: row for row in _read_rows(self._case_path, CASE_COLUMNS, QUALITY_COLUMNS)}
 
     def add(
         self,
@@ -63,7 +68,8 @@ class SegmentationReport:
             file: name of the mask's file.
             mask: ``(H, W, D)`` on the grid of the file.
             affine: of that grid, to RAS mm.
-            report: the inferer's, with ``reconstruction_error`` for each slice from feet to head.
+            report: the inferer's, with ``reconstruction_error`` for each slice from feet to head, and the
+                estimates of ``scan_quality`` for the whole scan.
         """
         axis, flipped = _through_plane(affine)
         pixels = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))
@@ -94,6 +100,7 @@ class SegmentationReport:
             "slices_with_liver": int(np.count_nonzero(pixels)),
             "reconstruction_error_mean": f"{np.mean(errors):.6g}" if errors else "",
             "flagged_slices": flags.count("check"),
+            **_quality(report),
             "message": "" if pixels.any() else "the mask is empty: check",
         }
         self._write()
@@ -109,7 +116,10 @@ class SegmentationReport:
 
     def _write(self) -> None:
         write_csv_atomic(self._slice_path, self._slices, SLICE_COLUMNS)
-        write_csv_atomic(self._case_path, list(self._cases.values()), CASE_COLUMNS)
+        cases = list(self._cases.values())
+        known = [name for name in QUALITY_COLUMNS if any(row.get(name) for row in cases)]
+        columns = [*CASE_COLUMNS[:-1], *known, CASE_COLUMNS[-1]]
+        write_csv_atomic(self._case_path, [{name: row.get(name, "") for name in columns} for row in cases], columns)
 
 
 def flag_slices(errors: Sequence[float], threshold: float | None = None) -> list[str]:
@@ -139,7 +149,13 @@ def _through_plane(affine: np.ndarray) -> tuple[int, bool]:
     return axis, bool(orientation[axis, 1] < 0)
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+def _quality(report: Mapping[str, Any] | None) -> dict[str, str]:
+    """Estimates for the whole scan, as text; of several organs the lowest."""
+    found = scan_quality(report, organs=None)
+    return {name: f"{min(found[name]):.6g}" for name in QUALITY_COLUMNS if name in found}
+
+
+def _read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
@@ -150,7 +166,7 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         raise InputError(
             f"{path} cannot be read: {error}", fix="move it away or choose another folder"
         ) from error
-    if found != tuple(columns):
+    if tuple(name for name in found if name not in optional) != tuple(columns):
         raise InputError(
             f"{path} is not a report of this program", got=f"columns {found}", wanted=f"{tuple(columns)}",
             fix="move it away or choose another output folder",

@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from .pixel_selection import score_selection
 from .score_summary import FAILURE_DICE, summarise_scores
+from .selective import (
+    area_under_risk_coverage,
+    failure_auroc,
+    risk_coverage_curve,
+    spearman,
+    summarise_estimate,
+)
 from .volume_metrics import SCORE_NAMES, score_volume
 
-__all__ = ["FAILURE_DICE", "SCORE_NAMES", "score_selection", "score_volume", "summarise_scores"]
+__all__ = [
+    "FAILURE_DICE",
+    "SCORE_NAMES",
+    "area_under_risk_coverage",
+    "failure_auroc",
+    "risk_coverage_curve",
+    "score_selection",
+    "score_volume",
+    "spearman",
+    "summarise_estimate",
+    "summarise_scores",
+]

@@ -82,6 +82,7 @@ def test_domains_stages_failures_and_files(folder, capsys):
         "box_plot.png",
         "overlays_ct.png",
         "overlays_mr_t2spir.png",
+        "risk_coverage.png",  # the inferers report reconstruction errors
     }
     assert json.loads((out / "summary.json").read_text()) == summary
     with (out / "per_case.csv").open() as stream:
