@@ -10,13 +10,24 @@ if TYPE_CHECKING:
     from .error_messages import show_input_errors
     from .evaluation import DomainEvaluation
     from .phantom import make_phantom, prepare_phantom
+    from .transfer_report import TransferReport, organ_table
 
-__all__ = ["DomainEvaluation", "check_configuration", "make_phantom", "prepare_phantom", "show_input_errors"]
+__all__ = [
+    "DomainEvaluation",
+    "TransferReport",
+    "check_configuration",
+    "make_phantom",
+    "organ_table",
+    "prepare_phantom",
+    "show_input_errors",
+]
 
 _HOME = {
     "DomainEvaluation": "evaluation",
+    "TransferReport": "transfer_report",
     "check_configuration": "config_check",
     "make_phantom": "phantom",
+    "organ_table": "transfer_report",
     "prepare_phantom": "phantom",
     "show_input_errors": "error_messages",
 }

@@ -42,9 +42,7 @@ class SelfDiffusion:
         True
     """
 
-    def __init__(
-        self, steps: int = 32, sigma_image: float = 0.06, sigma_object: float = 1.0, radius: int = 2
-    ) -> None:
+    def __init__(self, steps: int = 32, sigma_image: float = 0.06, sigma_object: float = 1.0, radius: int = 2) -> None:
         if steps < 0 or radius < 1 or sigma_image <= 0 or sigma_object <= 0:
             raise InputError(
                 "self-diffusion",
@@ -93,9 +91,7 @@ class SelfDiffusion:
         whole = torch.stack(weights).sum(0)
         return offsets, [weight / whole for weight in weights]
 
-    def _carry(
-        self, spread: torch.Tensor, offsets: list[tuple[int, ...]], chances: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def _carry(self, spread: torch.Tensor, offsets: list[tuple[int, ...]], chances: list[torch.Tensor]) -> torch.Tensor:
         padded = F.pad(spread, [self.radius] * 2 * (spread.ndim - 2))
         carried = torch.zeros_like(spread)
         for offset, chance in zip(offsets, chances, strict=True):

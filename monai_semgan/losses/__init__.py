@@ -7,17 +7,20 @@ from .adversarial import (
     logistic_critic_loss,
     logistic_generator_loss,
 )
+from .candidate_labels import CandidateSegmentationLoss, candidate_cross_entropy, candidate_dice_loss
 from .confidence import confidence_adversarial_loss, confidence_discriminator_loss, masked_bce_with_logits
 from .critic_features import feature_distance
 from .energy_distance import energy_distance
 from .gradient_penalty import path_length_penalty, path_lengths, r1_penalty
 from .grey_curve import GreyCurveLoss
 from .masked_cross_entropy import MaskedSegmentationLoss, masked_cross_entropy
+from .objectness import objectness_loss, objectness_target
 from .segmentation import RawLabelLoss
 from .similarity import GradientOrientationLoss, LocalNCCLoss, MINDLoss, MultiScaleDistanceLoss
 from .trusted_pixels import cap_background, trusted_pixels
 
 __all__ = [
+    "CandidateSegmentationLoss",
     "GradientOrientationLoss",
     "LocalNCCLoss",
     "MINDLoss",
@@ -25,6 +28,8 @@ __all__ = [
     "GreyCurveLoss",
     "MaskedSegmentationLoss",
     "RawLabelLoss",
+    "candidate_cross_entropy",
+    "candidate_dice_loss",
     "cap_background",
     "confidence_adversarial_loss",
     "confidence_discriminator_loss",
@@ -37,6 +42,8 @@ __all__ = [
     "logistic_generator_loss",
     "masked_bce_with_logits",
     "masked_cross_entropy",
+    "objectness_loss",
+    "objectness_target",
     "path_length_penalty",
     "path_lengths",
     "r1_penalty",

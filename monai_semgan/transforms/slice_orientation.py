@@ -40,7 +40,6 @@ class RandSliceOrientation:
             raise ValueError(f"slices: got {tuple(given.shape)}; wanted square ones (a quarter turn must fit)")
         numbers = torch.randint(ORIENTATIONS, (len(given),)).tolist()
         turned = tuple(
-            None if part is None else torch.stack([orient(part[i], n) for i, n in enumerate(numbers)])
-            for part in parts
+            None if part is None else torch.stack([orient(part[i], n) for i, n in enumerate(numbers)]) for part in parts
         )
         return turned if len(turned) > 1 else turned[0]

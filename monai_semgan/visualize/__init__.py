@@ -8,7 +8,9 @@ from .files import write_png
 from .grids import draw_contours, fill_labels, reconstruction_grid, sample_grid
 from .overlay_sheet import informative_slices, overlay_sheet, pick_cases
 from .palette import LABEL_COLOURS, label_colour
+from .risk_coverage_plot import risk_coverage_plot
 from .spread_plot import spread_plot
+from .step_sheet import step_sheet
 
 __all__ = [
     "LABEL_COLOURS",
@@ -21,7 +23,9 @@ __all__ = [
     "overlay_sheet",
     "pick_cases",
     "reconstruction_grid",
+    "risk_coverage_plot",
     "sample_grid",
     "spread_plot",
+    "step_sheet",
     "write_png",
 ]

@@ -110,6 +110,8 @@ BENCHMARK_METHODS: dict[str, BenchmarkMethod] = {
             title="Mean teacher",
             bundle="ct_liver_mean_teacher",
             rows={"network": ("mean_teacher", "Mean teacher")},
+            options={"randomise_strength": 1.0},
+            seconds={"iterations": 0.21},
         ),
         BenchmarkMethod(
             name="adversarial_semi",
@@ -126,9 +128,13 @@ BENCHMARK_METHODS: dict[str, BenchmarkMethod] = {
             rows={
                 "encoder": ("semantic_gan_encoder", "SemanticGAN, encoder only"),
                 "optimised": ("semantic_gan_optimised", "SemanticGAN, optimised"),
-                "student": ("semantic_gan_student", "SemanticGAN, student"),
+                "student": ("semantic_gan_student", "SemanticGAN, distilled student"),
             },
-            seconds={"warmup_iterations": 0.177, "gan_iterations": 0.43, "encoder_iterations": 0.226},
+            # the rows of the encoder are what this training has by then: half of the budget
+            seconds={
+                "warmup_iterations": 0.177, "gan_iterations": 0.43, "encoder_iterations": 0.226,
+                "student_iterations": 0.36,
+            },
         ),
     )
 }
@@ -141,14 +147,19 @@ PRESETS: dict[str, Preset] = {
     for row in (
         Preset(
             name="cpu",
-            about="11 min of one core for each training; 5 methods, 3 numbers of labels and 3 seeds: a night on two",
+            about="11 min of one core for each training; 6 methods, 3 numbers of labels and 3 seeds: a night on two",
             options=_CPU,
             methods={
-                # 660 s each: 3900 * .169; 3800 * .174; 2410 * .274; 950 * .177 + 590 * .43 + 1050 * .226
+                # 660 s each: 3900 * .169; 3800 * .174; 3140 * .21; 2410 * .274;
+                # 475 * .177 + 295 * .43 + 525 * .226 + 915 * .36
                 "unet_plain": {"iterations": 3900},
                 "unet_randomised": {"iterations": 3800},
+                "mean_teacher": {"iterations": 3140},
                 "adversarial_semi": {"iterations": 2410},
-                "semantic_gan": {"warmup_iterations": 950, "gan_iterations": 590, "encoder_iterations": 1050},
+                "semantic_gan": {
+                    "warmup_iterations": 475, "gan_iterations": 295, "encoder_iterations": 525,
+                    "student_iterations": 915,
+                },
             },
         ),
         Preset(
@@ -156,11 +167,16 @@ PRESETS: dict[str, Preset] = {
             about="4 min of one core for each training: to see the direction, not the size, of a difference",
             options=_CPU,
             methods={
-                # 240 s each: 1420 * .169; 1380 * .174; 875 * .274; 340 * .177 + 215 * .43 + 390 * .226
+                # 240 s each: 1420 * .169; 1380 * .174; 1140 * .21; 875 * .274;
+                # 170 * .177 + 108 * .43 + 195 * .226 + 333 * .36
                 "unet_plain": {"iterations": 1420},
                 "unet_randomised": {"iterations": 1380},
+                "mean_teacher": {"iterations": 1140},
                 "adversarial_semi": {"iterations": 875},
-                "semantic_gan": {"warmup_iterations": 340, "gan_iterations": 215, "encoder_iterations": 390},
+                "semantic_gan": {
+                    "warmup_iterations": 170, "gan_iterations": 108, "encoder_iterations": 195,
+                    "student_iterations": 333,
+                },
             },
         ),
         Preset(
@@ -176,6 +192,7 @@ PRESETS: dict[str, Preset] = {
             methods={
                 "unet_plain": {"iterations": 12000, "mixed_precision": True},
                 "unet_randomised": {"iterations": 12000, "mixed_precision": True},
+                "mean_teacher": {"iterations": 9000, "mixed_precision": True},
                 "adversarial_semi": {"iterations": 7500, "mixed_precision": True},
             },
             overlays={"semantic_gan": ("configs/gpu_128.json",)},
@@ -190,6 +207,9 @@ PRESETS: dict[str, Preset] = {
                 "unet_randomised": {
                     "iterations": 4, "unet_channels": [4, 8], "unet_strides": [2], "unet_res_units": 0,
                 },
+                "mean_teacher": {
+                    "iterations": 4, "unet_channels": [4, 8], "unet_strides": [2], "unet_res_units": 0,
+                },
                 "adversarial_semi": {
                     "iterations": 4, "unet_channels": [4, 8], "unet_strides": [2], "unet_res_units": 0,
                     "discriminator_channels": [4, 8],
@@ -198,6 +218,7 @@ PRESETS: dict[str, Preset] = {
                     "latent_dim": 16, "channel_base": 128, "channel_max": 8, "spatial_resolution": 8,
                     "encoder_channels": [8, 8], "critic_channel_base": 128, "critic_channel_max": 8,
                     "joint_critic_channels": 4, "warmup_iterations": 2, "gan_iterations": 2, "encoder_iterations": 2,
+                    "student_iterations": 2, "student_channels": [4, 8], "student_strides": [2], "stack_depth": 8,
                     "steps": 1,
                 },
             },

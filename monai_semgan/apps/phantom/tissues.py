@@ -1,8 +1,8 @@
 """What the phantom is made of: every structure with its mask label, CT number and magnetic properties.
 
 CT numbers are those of the portal-venous phase (HU). Magnetic properties are rounded values for 1.5 T of the
-size that relaxometry studies report, adjusted until the grey values came in the order seen in the clinic. They are not measurements and no source
-for any single number.
+size that relaxometry studies report, adjusted until the grey values came in the order seen in the clinic. They are
+not measurements and no source for any single number.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from .semantic_gan_segmenter import SemanticGANSegmenter
 from .semantic_style_generator import SemanticStyleGenerator, num_latents, style_channels
 from .style_encoder import StyleEncoder
 from .style_pyramid_encoder import StylePyramidEncoder
+from .tag_classifier import TagClassifier
 
 __all__ = [
     "ConfidenceDiscriminator",
@@ -16,6 +17,7 @@ __all__ = [
     "SemanticStyleGenerator",
     "StyleEncoder",
     "StylePyramidEncoder",
+    "TagClassifier",
     "num_latents",
     "style_channels",
 ]
