@@ -17,6 +17,7 @@ from tests.scans import AFFINES, BrightnessNetwork, make_scan, write_scan
 STAND_INS = {
     "network_def": {"_target_": "tests.scans.BrightnessNetwork"},
     "inferer": {"_target_": "tests.scans.ReportingInferer"},
+    "student_inferer": {"_target_": "tests.scans.ReportingInferer"},
     "encoder_inferer": {"_target_": "tests.scans.ReportingInferer", "offset": -3.0},
     "device": "$torch.device('cpu')",
     "modality": "ct",

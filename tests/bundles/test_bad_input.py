@@ -30,7 +30,12 @@ AFFINE = AFFINES["LAS"]
 VOLUME, LIVER = make_scan(AFFINE)
 MOVED = AFFINE + np.outer([50, 0, 0, 0], [0, 0, 0, 1])
 HOLED = np.where(LIVER > 0, np.nan, VOLUME).astype(np.float32)
-BUNDLE_CONFIGS = ["ct_liver/train.json", "ct_liver_supervised/train.json", "ct_liver_adversarial_semi/train.json"]
+BUNDLE_CONFIGS = [
+    "ct_liver/train.json", "ct_liver_supervised/train.json", "ct_liver_adversarial_semi/train.json",
+    "ct_abdomen_transfer/train.json",
+]  # fmt: skip
+# the made-up scans show a liver and nothing else
+ON_LIVERS = {"ct_abdomen_transfer/train.json": {"strong": "['liver']", "weak": "[]"}}
 STAND_INS = {
     "network_def": {"_target_": "tests.scans.BrightnessNetwork"},
     "inferer": {"_target_": "tests.scans.ReportingInferer"},
@@ -148,6 +153,7 @@ def test_settings_of_a_training(
     config: str, option: str, value: Any, message: str, data: Path, tmp_path: Path, run: BundleCommand
 ) -> None:
     options = {"dataset_dir": data, "output_dir": tmp_path / "out", "labelled": 1, "modality": "ct"}
+    options |= ON_LIVERS.get(config, {})
     if option != "--device":
         options["device"] = "$torch.device('cpu')"
     done = run(config, **{**options, option.removeprefix("--"): value})

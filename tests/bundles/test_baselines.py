@@ -1,4 +1,4 @@
-"""The baseline from scans to masks: it trains, is scored, and writes masks on the scans' own grids."""
+"""The baselines from scans to masks: they train, are scored, and write masks on the scans' own grids."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from monai.networks.nets import UNet
 
+from monai_semgan.methods import METHODS
 from tests.scans import AFFINES, make_scan, write_scan
 
 CASES = {"case0": "LAS", "case1": "RAS", "case2": "oblique", "case3": "LPI"}
 
 
-def run(repository: Path, name: str, **values: Any) -> list[Any]:
-    configs = repository / "bundles" / "ct_liver_supervised" / "configs"
+def run(repository: Path, bundle: str, name: str, **values: Any) -> list[Any]:
+    configs = repository / "bundles" / bundle / "configs"
     flow = ConfigWorkflow(
         config_file=str(configs / f"{name}.json"),
         meta_file=str(configs / "metadata.json"),
@@ -47,13 +48,17 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_from_training_to_masks(repository: Path, data: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("method", ["supervised", "mean_teacher"])
+def test_from_training_to_masks(method: str, repository: Path, data: Path, tmp_path: Path, capsys) -> None:
+    bundle = METHODS[method].bundle
     trained = run(
         repository,
+        bundle,
         "train",
         dataset_dir=str(data),
         output_dir=str(tmp_path / "run"),
         labelled=2,
+        randomise_strength=0.0,
         image_size=32,
         unet_channels=[8, 16, 16],
         unet_strides=[2, 2],
@@ -74,10 +79,11 @@ def test_from_training_to_masks(repository: Path, data: Path, tmp_path: Path, ca
     assert metrics["validation_dice_ct"] > 0.8
     assert summary["domains"]["ct"]["dice"]["n"] == 2
     assert summary["domains"]["ct"]["dice"]["mean"] > 0.8
-    weights = str(tmp_path / "run" / "supervised" / "model.pt")
+    weights = str(tmp_path / "run" / method / "model.pt")
 
     again = run(
         repository,
+        bundle,
         "evaluate",
         dataset_dir=str(data),
         output_dir=str(tmp_path / "eval"),
@@ -89,7 +95,7 @@ def test_from_training_to_masks(repository: Path, data: Path, tmp_path: Path, ca
     assert again[0]["domains"] == summary["domains"]  # the weights on disk are those that were scored
 
     out = tmp_path / "out"
-    run(repository, "inference", dataset_dir=str(data), output_dir=str(out), checkpoint=weights)
+    run(repository, bundle, "inference", dataset_dir=str(data), output_dir=str(out), checkpoint=weights)
     for name in ("case2", "case3"):
         mask, liver = nib.load(out / f"{name}_seg.nii.gz"), make_scan(AFFINES[CASES[name]])[1]
         found = np.asarray(mask.dataobj)

@@ -22,6 +22,7 @@ from tests.scans import AFFINES, make_scan, write_scan
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning", "ignore::FutureWarning")
 
 DOMAINS = ("ct", *SEQUENCES)
+KEPT = ("gan/last.pt", "gan/generator.pt", "encoder/model.pt", "student/model.pt")
 JOB: dict[str, Any] = {**TINY, "phantom_subjects": 3, "labelled": 1, "picture_every": 2, "validate_every": 2}
 
 
@@ -115,7 +116,7 @@ def test_both_places_hold_the_same_configuration() -> None:
 
 def test_a_finished_training_is_not_run_again(job: tuple[Path, Finished], run: BundleCommand) -> None:
     folder, _ = job
-    kept = [folder / "out" / name for name in ("gan/last.pt", "gan/generator.pt", "encoder/model.pt", "student/model.pt")]
+    kept = [folder / "out" / name for name in KEPT]
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in kept]
     options = {**JOB, "phantom_dir": folder / "phantom", "output_dir": folder / "out"}
     done = run("ct_liver/configs/train.json", **options)  # the other of the two places
