@@ -39,7 +39,6 @@ ON_LIVERS = {"ct_abdomen_transfer/train.json": {"strong": "['liver']", "weak": "
 STAND_INS = {
     "network_def": {"_target_": "tests.scans.BrightnessNetwork"},
     "inferer": {"_target_": "tests.scans.ReportingInferer"},
-    "student_inferer": {"_target_": "tests.scans.ReportingInferer"},
     "device": "$torch.device('cpu')",
     "modality": "ct",
 }
@@ -269,7 +268,9 @@ def test_weights_that_cannot_be_used(
     spoil, message = BAD_WEIGHTS[case]
     spoil(weights)
     options = {"dataset_dir": data, "output_dir": tmp_path / "out", "checkpoint": weights, **STAND_INS}
-    done = run(f"ct_liver/configs/{config}.json", **options, **({"labelled": 1} if config == "evaluate" else {}))
+    if config == "evaluate":
+        options |= {"labelled": 1, "student_inferer": STAND_INS["inferer"]}
+    done = run(f"ct_liver/configs/{config}.json", **options)
     assert (done.code, "Traceback" in done.errors) == (1, False)
     assert_matches(done.message, message)
     assert not (tmp_path / "out").exists()
@@ -280,7 +281,7 @@ def test_weights_that_cannot_be_used(
     [
         ({"data_dir": "x"}, "setting --data_dir: .*did you mean --dataset_dir"),
         ({"dataset": "x"}, "setting --dataset: got x; wanted a component"),
-        ({"steps": "three"}, "setting --steps: got three; wanted a whole number"),
+        ({"num_workers": "three"}, "setting --num_workers: got three; wanted a whole number"),
         ({"output_dir": 2024}, r"setting --output_dir: got 2024; wanted a path \(write ./NAME"),
     ],
 )
@@ -297,7 +298,7 @@ def evaluate(run: BundleCommand, data: Path, out: Path, weights: Path, **options
     given = {
         "dataset_dir": data, "output_dir": out, "checkpoint": weights, "labelled": 1, "experiment": "$None",
         "run": "['$@evaluation.run()', '$@evaluation.raise_failures()']", **STAND_INS, **options,
-        "encoder_inferer": {"_target_": "tests.scans.ReportingInferer"},
+        "encoder_inferer": STAND_INS["inferer"], "student_inferer": STAND_INS["inferer"],
     }  # fmt: skip
     return run("ct_liver/configs/evaluate.json", **given)
 
