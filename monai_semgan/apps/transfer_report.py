@@ -14,6 +14,7 @@ from ..data import OrganRoles, SliceBank, TaggedSliceBank
 from ..engines import LabelTransfer
 from ..utils.checkpoint import load_network
 from ..utils.files import make_output_folder, write_json_atomic
+from ..utils.processes import is_first_process
 
 __all__ = ["TransferReport", "organ_table"]
 
@@ -73,7 +74,9 @@ class TransferReport:
         self.experiment, self.pictures = run, pictures
 
     def run(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Score, draw and print; returns ``{bank: {step: {organ: Dice}}}``."""
+        """Score, draw and print; returns ``{bank: {step: {organ: Dice}}}``. Of several processes the first does."""
+        if not is_first_process():
+            return {}
         if self.output_dir is not None:
             make_output_folder(self.output_dir)
         self.transfer.load_networks()

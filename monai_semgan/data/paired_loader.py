@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..utils import InputError
+from ..utils.processes import part_of_batch
 from .slice_bank import SliceBank
 
 __all__ = ["PairedSliceLoader"]
@@ -27,7 +28,8 @@ class PairedSliceLoader:
     Args:
         labelled: bank with masks.
         unlabelled: bank without masks (masks in it are not used), or None.
-        batch_size: slices of each of the two batches.
+        batch_size: slices of each of the two batches; with several processes those of all together, of which each
+            makes its part.
         num_batches: batches of one iteration over the loader (an "epoch" of the trainer). The next iteration
             goes on with the following batches.
         seed: start of the streams.
@@ -70,6 +72,7 @@ class PairedSliceLoader:
             raise InputError("option labelled_foreground_fraction", got=fraction, wanted="0..1 or None")
         self.labelled, self.unlabelled = labelled, unlabelled
         self.batch_size, self.num_batches = int(batch_size), int(num_batches)
+        self.part = part_of_batch(self.batch_size)
         self.seed, self.position = int(seed), int(position)
         self.labelled_foreground_fraction = fraction
         self._foreground = self._background = torch.empty(0, dtype=torch.long)
@@ -142,7 +145,7 @@ class PairedSliceLoader:
             return self._stream(_LABELLED, len(self.labelled), index)
         if len(self._background) == 0:
             return self._foreground[self._stream(_FOREGROUND, len(self._foreground), index)]
-        coin = torch.rand(self.batch_size, generator=self._generator(_COIN, index))
+        coin = torch.rand(self.batch_size, generator=self._generator(_COIN, index))[self.part]
         from_foreground = coin < self.labelled_foreground_fraction
         background = self._background[self._stream(_LABELLED, len(self._background), index)]
         if len(self._foreground) == 0:
@@ -152,7 +155,7 @@ class PairedSliceLoader:
 
     def _stream(self, stream: int, count: int, index: int) -> torch.Tensor:
         """Entries ``index * batch_size ...`` of the endless row of permutations of ``count`` slices."""
-        places = range(index * self.batch_size, (index + 1) * self.batch_size)
+        places = range(index * self.batch_size, (index + 1) * self.batch_size)[self.part]
         return torch.tensor([int(self._pass(stream, count, p // count)[p % count]) for p in places])
 
     def _pass(self, stream: int, count: int, number: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..utils import InputError
+from ..utils.processes import part_of_batch
 from .slice_bank import SliceBank
 
 __all__ = ["PairedPatchLoader"]
@@ -27,7 +28,7 @@ class PairedPatchLoader:
     Args:
         labelled: bank with masks, slices of a scan in a row.
         unlabelled: bank without masks (masks in it are not used), or None.
-        batch_size: stacks of each of the two kinds.
+        batch_size: stacks of each of the two kinds; with several processes those of all together.
         num_batches: batches of one iteration over the loader. The next iteration goes on with the following batches.
         depth: slices of a stack.
         seed: start of the streams.
@@ -65,6 +66,7 @@ class PairedPatchLoader:
         if not 0 <= labelled_foreground_fraction <= 1:
             raise InputError("option labelled_foreground_fraction", got=labelled_foreground_fraction, wanted="0..1")
         self.batch_size, self.num_batches, self.depth = int(batch_size), int(num_batches), int(depth)
+        self.part = part_of_batch(self.batch_size)
         self.seed, self.position = int(seed), int(position)
         self.labelled_foreground_fraction = labelled_foreground_fraction
         self.labelled = [(labelled.images[rows], labelled.labels[rows]) for rows in _scans(labelled)]
@@ -86,7 +88,7 @@ class PairedPatchLoader:
     def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
         """Batch number ``index`` (0, 1, ...), whatever was asked for before."""
         images, labels, others = [], [], []
-        for place in range(index * self.batch_size, (index + 1) * self.batch_size):
+        for place in range(index * self.batch_size, (index + 1) * self.batch_size)[self.part]:
             draw = self._generator(_LABELLED, place)
             scan = self._scan(_LABELLED, len(self.labelled), place)
             image, label = self.labelled[scan]

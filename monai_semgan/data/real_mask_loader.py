@@ -74,7 +74,7 @@ class RealMaskSliceLoader(PairedSliceLoader):
         if self.unlabelled is None:
             return as_labelled
         evenly = self._real._stream(_UNLABELLED, len(self.labelled), index)
-        return torch.where(torch.arange(self.batch_size) % 2 == 0, as_labelled, evenly)
+        return torch.where(torch.arange(self.batch_size)[self.part] % 2 == 0, as_labelled, evenly)
 
     def _total(self) -> int:
         return len(self.labelled if self.unlabelled is None else self.unlabelled)

@@ -19,6 +19,7 @@ from ..transforms.slice_tags import SliceTags
 from ..utils import InputError
 from ..utils.failures import describe_failure
 from ..utils.files import write_csv_atomic
+from ..utils.processes import is_first_process
 from .hidden_masks import find_hidden_masks
 from .organ_roles import OrganRoles
 
@@ -153,7 +154,9 @@ class TagTable:
         return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
     def write(self, path: str | os.PathLike) -> None:
-        """Write the table as :meth:`read` reads it, atomically."""
+        """Write the table as :meth:`read` reads it, atomically; of several processes the first does."""
+        if not is_first_process():
+            return
         rows = [
             {"case": case, "slice": k, "tags": ";".join(sorted(found[k]))}
             for case, found in self.tags.items()

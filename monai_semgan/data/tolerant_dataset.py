@@ -8,6 +8,7 @@ from typing import Any
 from monai.data import Dataset
 
 from ..utils.failures import describe_failure
+from ..utils.processes import process_part
 
 __all__ = ["TolerantDataset"]
 
@@ -18,7 +19,7 @@ class TolerantDataset(Dataset):
     An item that loads is the dictionary the transform returns, with its ``name``. One that does not is
     ``{"name": str, "failed": str}``, where ``failed`` is the text of the ``InputError`` or the type and text
     of any other exception. Use it with ``batch_size=1``: both kinds do not collate with each other.
-    ``ScanEvaluator`` records such items and goes on.
+    ``ScanEvaluator`` records such items and goes on. With several processes each has every n-th item.
 
     Args:
         data: dictionaries, with ``name`` where the scan has one; otherwise the name is ``"item 3"`` (counted
@@ -35,11 +36,13 @@ class TolerantDataset(Dataset):
     def __init__(
         self, data: Sequence[Mapping[str, Any]], transform: Sequence[Callable] | Callable | None = None
     ) -> None:
-        super().__init__(data, transform)
+        rank, count = process_part()
+        super().__init__(data if count == 1 else data[rank::count], transform)
+        self._numbers = range(len(data))[rank::count]
 
     def _transform(self, index: int) -> dict[str, Any]:
         item = self.data[index]
-        name = str(item["name"]) if isinstance(item, Mapping) and "name" in item else f"item {index + 1}"
+        name = str(item["name"]) if isinstance(item, Mapping) and "name" in item else f"item {self._numbers[index] + 1}"
         try:
             loaded = super()._transform(index)
         except Exception as error:  # one scan's trouble; KeyboardInterrupt and SystemExit still end the run

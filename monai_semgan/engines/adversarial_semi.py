@@ -25,6 +25,7 @@ from ..losses import (
 )
 from ..metrics import score_selection
 from ..utils.errors import InputError
+from ..utils.processes import gather_batch
 from .phase_trainer import Phase, Terms
 from .schedule import poly_decay
 from .supervised import SupervisedSliceTrainer
@@ -182,7 +183,7 @@ class AdversarialSemiTrainer(SupervisedSliceTrainer):
         """All terms of S; the predictions are kept, cut from the graph, for D."""
         image, label = self.warp(batch["labelled"]["image"], batch["labelled"]["label"])
         logits = self.predict(self.disguise(image, label))
-        terms = {"label": self.loss(logits, label.long())}
+        terms = {"label": self.whole_loss(logits, label.long())}
         if not self.adversarial:
             return terms
         valid = self.valid(label)
@@ -191,7 +192,9 @@ class AdversarialSemiTrainer(SupervisedSliceTrainer):
         if self.adversarial_weight:
             confidence = self.judge(maps, image)
             self.records["confidence/labelled"] = mean_probability(confidence)
-            terms["adversarial"] = self.adversarial_weight * confidence_adversarial_loss(confidence, valid)
+            terms["adversarial"] = self.adversarial_weight * confidence_adversarial_loss(
+                gather_batch(confidence), gather_batch(valid)
+            )
         if "unlabelled" in batch:
             terms.update(self.learn_unlabelled(batch["unlabelled"]["image"]))
         return terms
@@ -218,6 +221,7 @@ class AdversarialSemiTrainer(SupervisedSliceTrainer):
         scores = score_selection(predicted, trusted)
         self.records.update({f"trusted/{name}": value for name, value in scores.items()})
         if self.self_training_weight and self.begun(self.self_training_start):
+            logits, predicted, trusted = (gather_batch(part) for part in (logits, predicted, trusted))
             weight = cap_background(trusted, predicted, self.background_cap)
             terms["self_training"] = self.self_training_weight * masked_cross_entropy(logits, predicted, weight)
         return terms
@@ -254,7 +258,8 @@ class AdversarialSemiTrainer(SupervisedSliceTrainer):
         fake = self.judge(maps, images)
         real_maps, real_images, real_valid = self.real(batch, maps.shape[1])
         real = self.judge(real_maps, real_images)
-        terms = confidence_discriminator_loss(real, fake, real_valid, valid, self.real_target)
+        whole = [gather_batch(part) for part in (real, fake, real_valid, valid)]
+        terms = confidence_discriminator_loss(*whole, self.real_target)
         self.records["confidence/real"] = mean_probability(real)
         self.records["confidence/fake"] = mean_probability(fake)
         told_apart = [(real > 0).float().mean(), (fake <= 0).float().mean()]

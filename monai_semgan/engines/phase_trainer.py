@@ -6,7 +6,6 @@ cannot be resumed exactly; this one is a ``monai.engines.Trainer``, so MONAI's h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,9 +17,23 @@ from ignite.engine import Events
 from monai.engines import Trainer
 from torch import nn
 
+from ..utils.allocator import reuse_memory
 from ..utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from ..utils.errors import InputError
 from ..utils.files import make_output_folder
+from ..utils.processes import (
+    average_gradients,
+    average_statistics,
+    copy_from_first,
+    is_first_process,
+    process_count,
+    process_rank,
+    require_started,
+    wait_for_all,
+)
+from .training_guard import TrainingDiverged, TrainingGuard
+
+__all__ = ["Phase", "PhaseTrainer", "TrainingDiverged"]
 
 Terms = dict[str, torch.Tensor]
 
@@ -56,10 +69,6 @@ class Phase:
         return inside and (iteration - self.start) % self.every == 0
 
 
-class TrainingDiverged(RuntimeError):  # noqa: N818
-    """Raised when losses or gradients stay non-finite; names phase, term and the last good checkpoint."""
-
-
 class PhaseTrainer(Trainer):
     """Base of all training engines; a method gives ``phases()`` and one function a phase.
 
@@ -79,6 +88,11 @@ class PhaseTrainer(Trainer):
         train_handlers: MONAI or Ignite handlers.
 
     Output: ``engine.state.output`` is a dict of floats: ``loss`` and one entry per term of each phase that ran.
+    ``engine.state.gradient_norms`` has the norm of the gradient of each of them, before clipping.
+
+    With several processes (see ``utils.start_processes``) each runs the phases on its part of every batch; gradients
+    and terms are averaged before each step, so all make the same one. Images are counted over all processes, and the
+    first one alone writes.
     """
 
     def __init__(
@@ -114,12 +128,12 @@ class PhaseTrainer(Trainer):
         self.seed = seed
         self.mixed_precision = mixed_precision
         self.settings = settings or {}
-        self.max_bad_steps = max_bad_steps
-        self.bad_steps: dict[str, int] = {}  # in a row, by phase: healthy phases must not hide a sick one
+        self.guard = TrainingGuard(networks, max_bad_steps, self.output_dir)
         self.skipped_steps = 0
         self.shared: dict[str, Any] = {}
         self.state.images_seen = 0
         self.state.output = {}
+        self.state.gradient_norms = {}
         self.schedule = tuple(self.phases())
         for network in networks.values():
             network.to(device)
@@ -163,6 +177,7 @@ class PhaseTrainer(Trainer):
 
     def run(self) -> None:
         """Train to the end, going on from ``last.pt`` if there is one; a finished stage returns at once."""
+        require_started()
         path = self.checkpoint_path
         if path is not None:
             make_output_folder(path.parent)
@@ -170,19 +185,31 @@ class PhaseTrainer(Trainer):
             self.load_training_state(load_checkpoint(path, map_location="cpu"))
         if self.state.iteration >= self.total_iterations:
             return
-        super().run()
+        copy_from_first([*self.networks.values(), *([self.ema.average] if hasattr(self, "ema") else [])])
+        with reuse_memory(self.state.device):
+            super().run()
+
+    def draw_seed(self, iteration: int) -> int:
+        """Seed of an iteration's random numbers: other ones in each process, as each has other images."""
+        return (self.seed * 1_000_003 + iteration + process_rank() * 0x5851F42D4C957F2D) % 2**63
+
+    def images_in(self, batch: Any) -> int:
+        """Images of a batch over all processes."""
+        return self.batch_size(batch) * process_count()
 
     def _iteration(self, engine: Any, batchdata: Any) -> dict[str, float]:
         iteration = self.state.iteration - 1
-        torch.manual_seed((self.seed * 1_000_003 + iteration) % 2**63)
+        torch.manual_seed(self.draw_seed(iteration))
         batch = self._to_device(batchdata)
         self.shared = {}
-        self.state.images_seen += self.batch_size(batch)
+        self.state.gradient_norms = {}
+        self.state.images_seen += self.images_in(batch)
         self.before_iteration(iteration, batch)
         output: dict[str, float] = {}
         for phase in self.schedule:
             if phase.due(iteration):
                 output.update(self._run_phase(phase, batch))
+        average_statistics(self.networks.values())
         self.after_iteration(iteration, batch)
         output["loss"] = float(sum(output.values()))
         return output
@@ -192,37 +219,38 @@ class PhaseTrainer(Trainer):
             network.requires_grad_(name in phase.players)
         optimizer = self.optimizers[phase.optimizer]
         optimizer.zero_grad(set_to_none=True)
+        self.guard.before()
         with self.precision(phase):
             terms = phase.loss(batch)
         total = torch.stack([t.float() for t in terms.values()]).sum()
         total.backward()
+        if process_count() > 1:
+            total, terms = self._average(optimizer, terms)
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(parameters, phase.clip if phase.clip is not None else float("inf"))
         values = {f"{phase.name}/{k}" if k else phase.name: float(v.detach()) for k, v in terms.items()}
+        self.state.gradient_norms[phase.name] = float(norm)
         if bool(torch.isfinite(total.detach())) and bool(torch.isfinite(norm)):
             optimizer.step()
-            self.bad_steps[phase.name] = 0
+            self.guard.good(phase.name, phase.players, values)
         else:
-            self._skip_step(phase, values)
+            self.skipped_steps += 1
+            self.state.metrics["skipped_steps"] = self.skipped_steps
+            self.guard.bad(phase.name, values, self.state.iteration - 1, self.checkpoint_path)
         return values
+
+    @staticmethod
+    def _average(optimizer: torch.optim.Optimizer, terms: Terms) -> tuple[torch.Tensor, Terms]:
+        """Gradients and terms become their means over the processes: all make the same step, or none."""
+        trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        means = average_gradients(trained, torch.stack([t.detach().float() for t in terms.values()]))
+        return means.sum(), dict(zip(terms, means, strict=True))
 
     def precision(self, phase: Phase) -> Any:
         """Autocast context of a phase."""
         if not self.mixed_precision or phase.full_precision:
             return nullcontext()
         return torch.autocast(torch.device(self.state.device).type, dtype=torch.bfloat16)
-
-    def _skip_step(self, phase: Phase, values: dict[str, float]) -> None:
-        self.skipped_steps += 1
-        in_a_row = self.bad_steps[phase.name] = self.bad_steps.get(phase.name, 0) + 1
-        bad = [k for k, v in values.items() if not math.isfinite(v)]
-        if in_a_row >= self.max_bad_steps:
-            raise TrainingDiverged(
-                f"phase {phase.name}: {in_a_row} steps in a row were not finite "
-                f"(terms: {', '.join(bad) or 'gradient only'}). The last good state is {self.checkpoint_path}; "
-                "lower the learning rate or the weight of that term and start again."
-            )
-        values.update(dict.fromkeys(bad, 0.0))
 
     def _to_device(self, data: Any) -> Any:
         if isinstance(data, torch.Tensor):
@@ -250,7 +278,7 @@ class PhaseTrainer(Trainer):
         """Take a state back; refuses one of a training with other settings."""
         before, now = _flat(state["settings"]), _flat(self.settings)
         other = [name for name in now if before.get(name) != now[name]]
-        if other:
+        if other and not self.guard.may_change(other):
             shown = ", ".join(_difference(name, before.get(name), now[name]) for name in other[:4])
             raise InputError(
                 f"Training in {self.output_dir}",
@@ -273,17 +301,24 @@ class PhaseTrainer(Trainer):
 
     def save(self) -> None:
         """Write ``last.pt`` now."""
-        if self.checkpoint_path is not None:
+        if self.checkpoint_path is not None and is_first_process():
+            self.guard.check_weights(self.state.iteration - 1, self.checkpoint_path)
             save_checkpoint(self.training_state(), self.checkpoint_path)
+            self.guard.checkpoint_written(self.state.iteration)
 
     def _maybe_checkpoint(self) -> None:
-        # the last iteration is saved by _on_completed, after the stage's result has been written
-        if self.state.iteration % self.checkpoint_every == 0 and self.state.iteration < self.total_iterations:
+        # the last iteration is saved by _on_completed, after the stage's result has been written; in the middle of
+        # steps that are not finite nothing is saved, so that the last good state stays
+        due = self.state.iteration % self.checkpoint_every == 0 and self.state.iteration < self.total_iterations
+        if due and self.guard.healthy:
             self.save()
 
     def _on_completed(self) -> None:
-        self.on_finished()
-        self.save()
+        self.guard.check_weights(self.state.iteration - 1, self.checkpoint_path)
+        if is_first_process():
+            self.on_finished()
+            self.save()
+        wait_for_all()  # the next stage of any process reads what the first has written
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from monai.transforms import Transform
 
 from ..utils.errors import InputError
 from ..utils.failures import describe_failure
+from ..utils.processes import gather_values, is_first_process, process_count
 
 __all__ = ["ScanEvaluator"]
 
@@ -39,8 +40,12 @@ class ScanEvaluator(SupervisedEvaluator):
         postprocessing: dictionary transform on ``{"image", "pred", ...}`` of one scan.
         prepare_batch, non_blocking, val_handlers, amp, decollate and all others: as in MONAI.
 
+    With several processes each has its own scans (``TolerantDataset`` deals them out), and the first knows at the end
+    what became of all.
+
     Attributes:
-        failures: ``(name, message)`` of each scan that gave no result, in order.
+        failures: ``(name, message)`` of each scan that gave no result, in order; at the end, in the first process,
+            those of all processes, in the others none.
         completed: the names of those that did.
 
     Example:
@@ -73,6 +78,8 @@ class ScanEvaluator(SupervisedEvaluator):
         self.completed: list[str] = []
         self._skipped = False
         self.add_event_handler(Events.STARTED, ScanEvaluator._start)
+        # before all handlers of the same event: they are told of every scan
+        self.add_event_handler(Events.COMPLETED, ScanEvaluator._gather)
         self.add_event_handler(IterationEvents.MODEL_COMPLETED, ScanEvaluator._attach_report)
         if postprocessing is not None:
             self._register_postprocessing(postprocessing)
@@ -143,7 +150,17 @@ class ScanEvaluator(SupervisedEvaluator):
         if isinstance(report, dict) and isinstance(output, dict):
             output["report"] = report
 
+    def _gather(self) -> None:
+        if process_count() == 1:
+            return
+        found = gather_values([self.failures, self.completed])
+        first = is_first_process()
+        self.failures[:] = [(name, text) for failures, _ in found for name, text in failures] if first else []
+        self.completed[:] = [name for _, completed in found for name in completed] if first else []
+
     def _log_summary(self) -> None:
+        if not is_first_process():
+            return
         total = len(self.completed) + len(self.failures)
         self.logger.info("%d of %d scans done", len(self.completed), total)
         for name, message in self.failures:

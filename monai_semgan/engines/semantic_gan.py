@@ -26,6 +26,7 @@ from ..losses import (
 from ..transforms import encode_label
 from ..utils.checkpoint import save_checkpoint
 from ..utils.model_settings import write_model_settings
+from ..utils.processes import gather_batch
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
 
@@ -50,7 +51,8 @@ class SemanticGANTrainer(PhaseTrainer):
 
     Args:
         generator, image_critic, joint_critic, encoder: the players. The encoder is trained only in the
-            autoencoder phases and is handed to stage 2.
+            autoencoder phases and is handed to stage 2. Without a joint critic the image branch is trained
+            alone: no mask is looked at, batches need no labelled part, the generator needs no mask heads.
         augment: differentiable augmentation ``(image, label or None) -> same`` of what critics see.
         warp: random deformation of real slices ``(image, label or None) -> same`` (None: none).
         learning_rate: of the adversarial players; autoencoder_learning_rate, encoder_learning_rate: of generator
@@ -81,7 +83,7 @@ class SemanticGANTrainer(PhaseTrainer):
         train_data_loader: Iterable,
         generator: nn.Module,
         image_critic: nn.Module,
-        joint_critic: nn.Module,
+        joint_critic: nn.Module | None = None,
         encoder: nn.Module | None = None,
         augment: Callable | None = None,
         warp: Callable | None = None,
@@ -133,14 +135,16 @@ class SemanticGANTrainer(PhaseTrainer):
         self.memory = torch.zeros(0, generator.latent_dim)
         self.latent_noise = latent_noise
         self.perceptual_weight = perceptual_weight
-        networks = {"generator": generator, "image_critic": image_critic, "joint_critic": joint_critic}
+        networks = {"generator": generator, "image_critic": image_critic}
         optimizers: dict[str, torch.optim.Optimizer] = {
             "generator": lazy_adam(
                 generator.parameters(), learning_rate, path_length_every if path_length_weight else 0
             ),
             "image_critic": lazy_adam(image_critic.parameters(), learning_rate, critic_regularise_every),
-            "joint_critic": lazy_adam(joint_critic.parameters(), learning_rate, critic_regularise_every),
         }
+        if joint_critic is not None:
+            networks["joint_critic"] = joint_critic
+            optimizers["joint_critic"] = lazy_adam(joint_critic.parameters(), learning_rate, critic_regularise_every)
         if encoder is not None:
             networks["encoder"] = encoder
             optimizers["mapping"] = torch.optim.Adam(
@@ -183,13 +187,16 @@ class SemanticGANTrainer(PhaseTrainer):
             )
         plan += [
             Phase(f"{gan}/image_critic", ("image_critic",), "image_critic", self.image_critic_step, start=start),
-            Phase(f"{gan}/joint_critic", ("joint_critic",), "joint_critic", self.joint_critic_step, start=start),
             Phase(f"{gan}/r1_image", ("image_critic",), "image_critic", self.r1_image, lazy, start,
-                  full_precision=True),
-            Phase(f"{gan}/r1_joint", ("joint_critic",), "joint_critic", self.r1_joint, lazy, start,
                   full_precision=True),
             Phase(f"{gan}/generator", ("generator",), "generator", self.generator_step, start=start),
         ]  # fmt: skip
+        if self.joint_critic is not None:
+            joint = ("joint_critic",)
+            plan[-2:-2] = [Phase(f"{gan}/joint_critic", joint, "joint_critic", self.joint_critic_step, start=start)]
+            plan[-1:-1] = [
+                Phase(f"{gan}/r1_joint", joint, "joint_critic", self.r1_joint, lazy, start, full_precision=True)
+            ]
         if self.path_length_weight:
             plan.append(
                 Phase(f"{gan}/path_length", ("generator",), "generator", self.path_length,
@@ -204,7 +211,13 @@ class SemanticGANTrainer(PhaseTrainer):
 
     # ---- phases, named as in the paper ---------------------------------------------------------
     def real(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Unlabelled images, labelled images and their index masks of this iteration, deformed once."""
+        """Unlabelled images, labelled images and their index masks of this iteration, deformed once.
+
+        The labelled ones are none without a joint critic.
+        """
+        if "real" not in self.shared and self.joint_critic is None:
+            image = self.warp((batch.get("unlabelled") or batch["labelled"])["image"], None)[0]
+            self.shared["real"] = (image, image[:0], image[:0])
         if "real" not in self.shared:
             labelled = batch["labelled"]
             unlabelled = batch.get("unlabelled", labelled)["image"]
@@ -250,6 +263,8 @@ class SemanticGANTrainer(PhaseTrainer):
         fake_image, fake_label = self.generator(latents)
         seen, _ = self.augment(fake_image, None)
         terms = {"image": logistic_generator_loss(self.image_critic(seen))}
+        if self.joint_critic is None:
+            return terms
         # the joint critic moves the mask only: the image is cut from the graph, so
         # the image branch cannot over-fit the few labelled images
         outputs = self.joint_critic(*self.augment(fake_image.detach(), fake_label))
@@ -268,7 +283,7 @@ class SemanticGANTrainer(PhaseTrainer):
         image, _ = self.generator(latents)
         lengths = path_lengths(image, latents)
         before = self.mean_path_length.to(lengths.device)
-        penalty, mean = path_length_penalty(lengths, before)
+        penalty, mean = path_length_penalty(gather_batch(lengths), before)
         # a step that is skipped for its numbers must not leave them in the running mean
         self.mean_path_length = torch.where(torch.isfinite(mean), mean, before)
         return {"": penalty * (self.path_length_weight * self.path_length_every)}
@@ -288,11 +303,13 @@ class SemanticGANTrainer(PhaseTrainer):
                 target = self.image_critic.features(images)
             distance = feature_distance(self.image_critic.features(made), target)
             terms["perceptual"] = perceptual_weight * distance
-        terms["label"] = self.label_loss(raw[len(unlabelled) :], label)
-        self.remember(mean)
+        if self.joint_critic is not None:
+            terms["label"] = self.label_loss(gather_batch(raw[len(unlabelled) :]), gather_batch(label))
+        encoded = gather_batch(mean)
+        self.remember(encoded)
         with torch.no_grad():
             drawn = self.generator.sample_latents(PRIOR_SAMPLES)[:, 0]
-        terms["prior"] = self.prior_weight * scaled_energy_distance(mean.float(), drawn)
+        terms["prior"] = self.prior_weight * scaled_energy_distance(encoded.float(), drawn)
         terms["wplus"] = self.wplus_weight * (latents - mean[:, None]).square().mean()
         return terms
 
@@ -313,7 +330,7 @@ class SemanticGANTrainer(PhaseTrainer):
 
     # ---- bookkeeping ---------------------------------------------------------------------------
     def after_iteration(self, iteration: int, batch: Any) -> None:
-        self.ema.update(self.batch_size(batch), self.state.images_seen)
+        self.ema.update(self.images_in(batch), self.state.images_seen)
 
     def extra_state(self) -> dict[str, Any]:
         return {

@@ -14,6 +14,7 @@ from ..transforms import decode_label
 from ..utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from ..utils.errors import InputError
 from ..utils.model_settings import write_model_settings
+from ..utils.processes import gather_batch
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
 from .schedule import warmup_cosine
@@ -27,7 +28,7 @@ class StyleEncoderTrainer(PhaseTrainer):
     (reconstruction, cross-entropy, Dice) and generated pairs whose latents are known (latent distance as
     well). What the encoder sees is randomised in appearance, what it must give back is the clean image:
     so it learns to read anatomy from any contrast, and the reference's failure on MRI is attacked where it
-    arises.
+    arises. With a generator that has no mask heads, masks are neither needed nor looked at.
 
     Args:
         network: a ``SemanticGANSegmenter`` of the encoder to train and the generator of stage 1.
@@ -40,7 +41,7 @@ class StyleEncoderTrainer(PhaseTrainer):
         clean_fraction: part of each batch that is shown unrandomised.
         learning_rate: peak of a warm-up and cosine schedule of AdamW.
         image_weight, perceptual_weight, label_weight, latent_weight: of the terms.
-        generated_fraction: generated pairs in a batch, relative to the labelled ones.
+        generated_fraction: generated pairs in a batch, relative to the labelled ones (without masks: to all).
         ema: moving average of the network (default: half-life 5000 images).
         network_settings: what the network was built with, written beside the weights.
         others: see :class:`PhaseTrainer`.
@@ -94,7 +95,7 @@ class StyleEncoderTrainer(PhaseTrainer):
             self.trained.append(network.generator)
         else:
             if train_generator == "label_heads":
-                self.trained.extend(h.to_label for h in heads)
+                self.trained.extend(h.to_label for h in heads if h.to_label is not None)
             for head in heads:  # the trunk is fixed: it needs no protection, and is the way to the encoder
                 head.label_trunk_gradient = 1.0
         parameters = list(self.trained.parameters())
@@ -141,10 +142,16 @@ class StyleEncoderTrainer(PhaseTrainer):
 
     # ---- the phase -----------------------------------------------------------------------------
     def encode(self, batch: Any) -> Terms:
-        labelled = batch["labelled"]
-        image, label = self.warp(labelled["image"], labelled["label"])
-        unlabelled = self.warp(batch["unlabelled"]["image"], None)[0] if "unlabelled" in batch else image[:0]
-        made_image, made_label, made_latents = self.generated(round(len(image) * self.generated_fraction))
+        has_masks = self.network.generator.label_channels > 0
+        if has_masks:
+            labelled = batch["labelled"]
+            image, label = self.warp(labelled["image"], labelled["label"])
+            unlabelled = self.warp(batch["unlabelled"]["image"], None)[0] if "unlabelled" in batch else image[:0]
+        else:
+            unlabelled = self.warp((batch.get("unlabelled") or batch["labelled"])["image"], None)[0]
+            image = label = unlabelled[:0]
+        count = len(image) if has_masks else len(unlabelled)
+        made_image, made_label, made_latents = self.generated(round(count * self.generated_fraction))
         clean = torch.cat([unlabelled, image, made_image])
         hint = torch.cat([torch.zeros_like(unlabelled, dtype=label.dtype), label, made_label.to(label.dtype)])
         latents, spatial = self.network.encoder(self.disguise(clean, hint))
@@ -155,7 +162,9 @@ class StyleEncoderTrainer(PhaseTrainer):
             with torch.no_grad():
                 target = self.image_critic.features(clean)
             terms["perceptual"] = self.perceptual_weight * feature_distance(self.image_critic.features(made), target)
-        terms["label"] = self.label_weight * self.label_loss(raw[n:], torch.cat([label, made_label.to(label.dtype)]))
+        if has_masks:
+            target = torch.cat([label, made_label.to(label.dtype)])
+            terms["label"] = self.label_weight * self.label_loss(gather_batch(raw[n:]), gather_batch(target))
         if len(made_latents) and self.latent_weight:
             distance = (latents[-len(made_latents) :] - made_latents).square().mean()
             terms["latent"] = self.latent_weight * distance
@@ -172,7 +181,8 @@ class StyleEncoderTrainer(PhaseTrainer):
         with torch.no_grad():
             latents = self.network.generator.sample_latents(count, self.mixing_probability)
             image, raw = self.network.generator(latents)
-            return image.clamp(-1, 1), decode_label(raw), latents
+            label = decode_label(raw) if raw.shape[1] else torch.zeros_like(image[:, :1])
+            return image.clamp(-1, 1), label, latents
 
     # ---- bookkeeping ---------------------------------------------------------------------------
     def before_iteration(self, iteration: int, batch: Any) -> None:
@@ -180,7 +190,7 @@ class StyleEncoderTrainer(PhaseTrainer):
             group["lr"] = self.learning_rate * warmup_cosine(iteration, self.total_iterations)
 
     def after_iteration(self, iteration: int, batch: Any) -> None:
-        self.ema.update(self.batch_size(batch), self.state.images_seen)
+        self.ema.update(self.images_in(batch), self.state.images_seen)
 
     def extra_state(self) -> dict[str, Any]:
         critic = {} if self.image_critic is None else self.image_critic.state_dict()

@@ -174,7 +174,7 @@ class PredictionTransferTrainer(SupervisedSliceTrainer):
         image, label = self.warp(image, label)
         hint = torch.where(label == 255, torch.zeros_like(label), label)
         logits = self.network(self.disguise(image, hint)).float()
-        return self.loss(logits, label, candidates), logits.softmax(dim=1), image
+        return self.whole_loss(logits, label, candidates), logits.softmax(dim=1), image
 
     def label_of(self, name: str, part: dict[str, torch.Tensor]) -> torch.Tensor:
         """Masks of strong organs where there are any, and transferred labels for the rest."""

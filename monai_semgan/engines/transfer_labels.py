@@ -18,6 +18,7 @@ from ..transforms import ORIENTATIONS, orient, orient_back
 from ..utils.checkpoint import load_network
 from ..utils.errors import InputError
 from ..utils.files import make_output_folder, write_json_atomic
+from ..utils.processes import first_process_first
 from .transfer_tags import object_gate, strong_share
 
 __all__ = ["LabelTransfer", "fuse_labels"]
@@ -102,7 +103,11 @@ class LabelTransfer:
         return None if self.output_dir is None else self.output_dir / "labels.pt"
 
     def run(self) -> None:
-        """Make the labels, unless they are there."""
+        """Make the labels, unless they are there; the first of several processes makes them for all."""
+        with first_process_first():
+            self._run()
+
+    def _run(self) -> None:
         if self.path is not None:
             make_output_folder(self.path.parent)
             if self.path.is_file():

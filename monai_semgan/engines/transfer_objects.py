@@ -9,6 +9,7 @@ import torch
 
 from ..losses import objectness_loss, objectness_target
 from ..transforms import RandSliceOrientation
+from ..utils.processes import gather_batch
 from .phase_trainer import Phase, Terms
 from .supervised import SupervisedSliceTrainer
 
@@ -60,7 +61,7 @@ class ClassAgnosticTrainer(SupervisedSliceTrainer):
         image, label = self.orientation(image, label)
         target, valid = objectness_target(label, image, self.ring, self.air)
         logits = self.network(self.disguise(image, target.to(torch.uint8)))
-        return {"objects": objectness_loss(logits.float(), target, valid)}
+        return {"objects": objectness_loss(*(gather_batch(part) for part in (logits.float(), target, valid)))}
 
     def disguise(self, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Randomise the appearance as the parent does, then scale and shift all grey values; air stays air."""

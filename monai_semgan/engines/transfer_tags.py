@@ -186,7 +186,7 @@ class TagTrainer(PhaseTrainer):
                     )  # fmt: skip
 
     def after_iteration(self, iteration: int, batch: Any) -> None:
-        self.ema.update(self.batch_size(batch), self.state.images_seen)
+        self.ema.update(self.images_in(batch), self.state.images_seen)
 
     def extra_state(self) -> dict[str, Any]:
         return {"ema": self.ema.state_dict()}

@@ -13,17 +13,37 @@ if TYPE_CHECKING:
     from .checkpoint import load_checkpoint, load_network, save_checkpoint
     from .device import require_device
     from .mixed_precision import bfloat16_is_fast
+    from .processes import (
+        first_process_first,
+        gather_batch,
+        gather_values,
+        is_first_process,
+        process_count,
+        process_device,
+        process_part,
+        start_processes,
+        wait_for_all,
+    )
 
 __all__ = [
     "InputError",
     "atomic_path",
     "bfloat16_is_fast",
+    "first_process_first",
+    "gather_batch",
+    "gather_values",
+    "is_first_process",
     "load_checkpoint",
     "load_network",
     "make_output_folder",
+    "process_count",
+    "process_device",
+    "process_part",
     "read_model_settings",
     "require_device",
     "save_checkpoint",
+    "start_processes",
+    "wait_for_all",
     "write_csv_atomic",
     "write_json_atomic",
     "write_model_settings",
@@ -32,10 +52,19 @@ __all__ = [
 
 _NEED_TORCH = {
     "bfloat16_is_fast": "mixed_precision",
+    "first_process_first": "processes",
+    "gather_batch": "processes",
+    "gather_values": "processes",
+    "is_first_process": "processes",
     "load_checkpoint": "checkpoint",
     "load_network": "checkpoint",
+    "process_count": "processes",
+    "process_device": "processes",
+    "process_part": "processes",
     "require_device": "device",
     "save_checkpoint": "checkpoint",
+    "start_processes": "processes",
+    "wait_for_all": "processes",
 }
 
 

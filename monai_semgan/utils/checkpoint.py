@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,30 @@ import torch
 from .errors import InputError
 from .files import atomic_path
 
+_WRITING = ("StreamWriter", "file write", "cannot be opened", "does not exist", "failed finding central directory")
+
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
-    """Write ``state`` atomically; an interrupted call leaves the earlier file as it was."""
+    """Write ``state`` atomically; an interrupted call leaves the earlier file as it was.
+
+    Raises:
+        InputError: the disk is full, or may not be written to; the earlier file is whole.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    try:
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:
+        # torch's own writer tells of a full disk in words that say nothing about disks
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _WRITING):
+            raise
+        number = error.errno if isinstance(error, OSError) else None
+        raise InputError(
+            f"Checkpoint {path} cannot be written",
+            got=os.strerror(number) if number else "a disk that did not take all of it (it may be full)",
+            fix="make room, or see to the folder's permissions, and give the same command again: "
+            + ("the earlier checkpoint is whole" if path.is_file() else "there was none before this one"),
+        ) from error
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Any:

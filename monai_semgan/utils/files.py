@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +17,8 @@ from .errors import InputError
 
 __all__ = ["atomic_path", "make_output_folder", "write_csv_atomic", "write_json_atomic", "write_text_atomic"]
 
+_LONGEST_WRITE = 3600.0  # seconds
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
@@ -22,18 +26,28 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary name ends like ``path`` (``.nii.gz``, ``.csv`` ...), because many writers choose the format
     by the ending. Missing parent folders are made. On an exception the temporary file is deleted and ``path``
-    is left as it was.
+    is left as it was. What a killed process left of an earlier attempt at ``path`` goes an hour later.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
+    mark = f".tmp-{hashlib.sha256(path.name.encode()).hexdigest()[:8]}-"
+    temporary = path.parent / f"{mark}{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
     try:
         yield temporary
         os.replace(temporary, path)
+        _delete_leftovers(path.parent, mark)
     except BaseException:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def _delete_leftovers(folder: Path, mark: str) -> None:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            # another process may be writing the same file just now, but not for an hour
+            if entry.name.startswith(mark) and entry.stat().st_mtime < time.time() - _LONGEST_WRITE:
+                os.unlink(entry.path)
 
 
 def make_output_folder(folder: str | os.PathLike) -> Path:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +79,20 @@ def test_an_output_folder_is_made_or_refused(tmp_path: Path) -> None:
     for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=r"output folder .*give another --output_dir"):
             make_output_folder(wrong)
+
+
+def test_what_a_killed_writer_left_goes_an_hour_later(tmp_path: Path) -> None:
+    def leave(age: float) -> Path:
+        kept = tmp_path / f".tmp-{hashlib.sha256(b'a.json').hexdigest()[:8]}-{age:.0f}.json"
+        kept.write_text("half")
+        os.utime(kept, (time.time() - age,) * 2)
+        return kept
+
+    old, fresh = leave(4000), leave(60)
+    other = tmp_path / ".tmp-00000000-x.json"
+    other.write_text("another file's")
+    os.utime(other, (0, 0))
+    write_json_atomic(tmp_path / "a.json", 1)
+    assert not old.exists()
+    assert fresh.exists()
+    assert other.exists()

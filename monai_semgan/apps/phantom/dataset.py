@@ -138,9 +138,12 @@ def prepare_phantom(
         return os.fspath(dataset_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"dataset folder {folder}", got="a file", wanted="a folder")
-    started = (folder / "phantom.partial.json").exists()
-    if started or not folder.exists() or not any(folder.iterdir()):
-        make_phantom(folder, subjects=subjects, seed=seed, **options)
+    from ...utils.processes import first_process_first  # needs torch, which the rest does not
+
+    with first_process_first():
+        started = (folder / "phantom.partial.json").exists()
+        if started or not folder.exists() or not any(folder.iterdir()):
+            make_phantom(folder, subjects=subjects, seed=seed, **options)
     return os.fspath(dataset_dir)
 
 
