@@ -10,7 +10,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-__all__ = ["BundleCommand", "read_bundle_command"]
+__all__ = ["BundleCommand", "parse_options", "read_bundle_command"]
 
 _POSITIONAL = ("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file")
 _OWN_OPTIONS = {*_POSITIONAL, "workflow_name", "workflow_type", "properties_path"}
@@ -41,7 +41,7 @@ def read_bundle_command(argv: Sequence[str]) -> BundleCommand | None:
     program = Path(argv[0]) if argv else Path()
     if program.parts[-3:] != ("monai", "bundle", "__main__.py") or list(argv[1:2]) != ["run"]:
         return None
-    options = _parse(argv[2:])
+    options = parse_options(argv[2:])
     if isinstance(options.get("args_file"), str):
         options = {**ConfigParser.load_config_file(options["args_file"]), **options}
     files = options.get("config_file")
@@ -59,7 +59,7 @@ def read_bundle_command(argv: Sequence[str]) -> BundleCommand | None:
     return BundleCommand([str(file) for file in files], overrides, entry_points)
 
 
-def _parse(words: Sequence[str]) -> dict[str, Any]:
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
     """``--name value``, ``--name=value``, ``--name`` alone (True) and what has no name, by position."""
     from fire.parser import DefaultParseValue
 

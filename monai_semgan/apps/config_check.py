@@ -14,9 +14,10 @@ from monai.bundle import ConfigParser
 
 from ..utils import InputError
 from .command_line import BundleCommand, read_bundle_command
+from .config_build import impossible_settings
 from .setting_types import wanted_instead
 
-__all__ = ["check_configuration"]
+__all__ = ["check_command", "check_configuration", "references"]
 
 _REFERENCE = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
 
@@ -32,12 +33,22 @@ def check_configuration(argv: Sequence[str] | None = None) -> None:
         argv: the command line; ``sys.argv`` by default.
 
     Raises:
-        InputError: unknown ids (with the nearest known ones), values of another type, references to nothing.
+        InputError: unknown ids (with the nearest known ones), values of another type, references to nothing; missing
+            files; values out of range; networks, losses or transforms that cannot be built of their values.
     """
     command = read_bundle_command(sys.argv if argv is None else argv)
-    if command is None:
-        return
+    if command is not None:
+        check_command(command)
+
+
+def check_command(command: BundleCommand) -> None:
+    """Check one command: ids and types first; when those are right, ranges, files, and what is built of values alone.
+
+    Raises:
+        InputError: what is wrong, each with its id.
+    """
     problems = list(_problems(command))
+    problems = problems or list(impossible_settings(command.config_files, command.overrides))
     if len(problems) == 1:
         raise problems[0]
     if problems:
@@ -49,7 +60,7 @@ def _problems(command: BundleCommand) -> Iterator[InputError]:
     base = ConfigParser.load_config_file(command.config_files[0])
     overlays = [(file, ConfigParser.load_config_file(file)) for file in command.config_files[1:]]
     given = [content for _, content in overlays] + [command.overrides]
-    new = {reference[0] for values in given for reference in _references(values)} | set(command.entry_points)
+    new = {reference[0] for values in given for reference in references(values)} | set(command.entry_points)
     merged = ConfigParser(config=ConfigParser.load_config_files(list(command.config_files)))
     sources = [*overlays, (None, command.overrides)]
     for file, values in sources:
@@ -61,7 +72,7 @@ def _problems(command: BundleCommand) -> Iterator[InputError]:
             elif file is None:
                 merged[name] = value
     for file, values in sources:
-        for path in _references(values):
+        for path in references(values):
             if not _exists(merged.config, path):
                 where = "on the command line" if file is None else f"in {file}"
                 yield InputError(
@@ -148,13 +159,13 @@ def _exists(config: Any, path: Sequence[str]) -> bool:
     return True
 
 
-def _references(value: Any) -> Iterator[list[str]]:
+def references(value: Any) -> Iterator[list[str]]:
     """The ids of ``@id`` in everything that MONAI evaluates."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for item in value:
-            yield from _references(item)
+            yield from references(item)
     elif isinstance(value, str) and value.startswith(("@", "$")):
         yield from (_split(match) for match in _REFERENCE.findall(value))
 

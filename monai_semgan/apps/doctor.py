@@ -76,6 +76,7 @@ def examine(output_dir: Path) -> list[Finding]:
         *_examine_python(),
         *_examine_required(),
         *_examine_optional(),
+        *_examine_label(),
         *_examine_devices(),
         *_examine_folder(output_dir),
     ]
@@ -117,6 +118,17 @@ def _examine_optional() -> Iterable[Finding]:
             yield Finding("note", name, "not installed; not needed", f"only for {use}")
         else:
             yield Finding("ok", name, version)
+
+
+def _examine_label() -> Iterable[Finding]:
+    from .label.requirements import INSTALL_LABEL, missing_for_label
+
+    missing = missing_for_label()
+    if missing:
+        found = f"not complete ({len(missing)} packages, {missing[0]} first); not needed"
+        yield Finding("note", "MONAI Label", found, f"only for label-app ({INSTALL_LABEL})")
+    else:
+        yield Finding("ok", "MONAI Label", "label-app can be started")
 
 
 def _examine_devices() -> Iterable[Finding]:

@@ -96,6 +96,7 @@ from .scale_scan_intensity import (
 from .slice_affine import RandSliceAffine, random_slice_affine
 from .slice_orientation import ORIENTATIONS, RandSliceOrientation, orient, orient_back
 from .slice_tags import SliceTags, SliceTagsD, SliceTagsd, SliceTagsDict, slice_axis
+from .style_perturbation import StylePerturbation, rotated_pixels
 from .volume_affine import RandVolumeAffine, random_volume_affine
 
 __all__ = [
@@ -176,6 +177,7 @@ __all__ = [
     "SliceTagsD",
     "SliceTagsDict",
     "SliceTagsd",
+    "StylePerturbation",
     "body_box",
     "body_mask",
     "ct_offset",
@@ -195,6 +197,7 @@ __all__ = [
     "random_tissue_shift",
     "random_volume_affine",
     "randomise_appearance",
+    "rotated_pixels",
     "scan_name",
     "slice_axis",
 ]

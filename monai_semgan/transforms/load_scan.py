@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
@@ -18,12 +20,15 @@ from monai.utils import SpaceKeys
 
 from ..utils import InputError
 from .itk_volume import read_itk_volume
+from .scan_size import check_scan_size
 
 __all__ = ["LoadScan", "LoadScanD", "LoadScanDict", "LoadScand", "scan_name"]
 
 logger = logging.getLogger(__name__)
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".dcm")
+_BEST_COMPRESSION = 1100  # deflate gets no further than 1032 : 1
+_VOXEL_MM = (0.001, 200.0)
 _CONVERT = "convert the scan again from its DICOM series, e.g. with dcm2niix, or leave this scan out"
 
 
@@ -40,7 +45,8 @@ class LoadScan(Transform):
     """Load one volume as a ``MetaTensor`` of shape ``(1, H, W, D)`` in file order with its affine (RAS, mm).
 
     NIfTI files are read with nibabel; DICOM series folders and ``.mha``, ``.nrrd``, ``.dcm`` files with
-    SimpleITK. Scans are float32 in scanner units (HU for CT, after the DICOM rescale); masks are uint8.
+    SimpleITK. Scans are float32 in scanner units (HU for CT, after the DICOM rescale); masks are uint8. A scan that
+    its header makes larger than ``MONAI_SEMGAN_MAX_SCAN_GIB`` (4 by default) is refused before it is read.
     ``meta`` holds ``affine``, ``original_affine``, ``spatial_shape``, ``filename_or_obj``, ``name`` and, when
     the header says it (DICOM), ``modality`` as ``"ct"`` or ``"mr"``.
 
@@ -49,8 +55,9 @@ class LoadScan(Transform):
         label_values: the values a mask may hold; None allows every whole number from 0 to 255.
 
     Raises:
-        InputError: the file is missing, unreadable, truncated, a colour or 4-D image, holds NaN or infinite
-            values, or one single value (scan); a mask holds fractions or values that are not known.
+        InputError: the file is missing, unreadable, truncated, fails its check sum, is too large, a colour or 4-D
+            image, has voxels of no plausible size, holds NaN or infinite values, or one single value (scan); a mask
+            holds fractions or values that are not known.
     """
 
     def __init__(self, label: bool = False, label_values: Iterable[int] | None = None) -> None:
@@ -60,7 +67,7 @@ class LoadScan(Transform):
     def __call__(self, path: str | os.PathLike, series_uid: str | None = None) -> MetaTensor:
         path = Path(path)
         what = f"{'mask' if self.label else 'scan'} {path}"
-        if not path.exists():
+        if not _is_there(path):
             raise InputError(
                 f"{what} is missing",
                 wanted="an existing file or DICOM folder",
@@ -79,6 +86,7 @@ class LoadScan(Transform):
         )
         array = _as_volume(array, what)
         _check_affine(affine, what)
+        _check_voxel_size(affine, what)
         array = self._check_label(array, what) if self.label else _check_scan(array, what)
         meta = {
             "affine": torch.as_tensor(affine, dtype=torch.float64),
@@ -173,7 +181,10 @@ class LoadScand(MapTransform):
 def _read_nifti(path: Path, what: str) -> tuple[np.ndarray, np.ndarray, str | None]:
     try:
         image = nib.load(path)
-        array = np.asanyarray(image.dataobj)
+        _check_promise(image, path, what)
+        array = _read_compressed(image, path) if path.name.lower().endswith(".gz") else np.asanyarray(image.dataobj)
+    except InputError:
+        raise
     except Exception as error:  # nibabel, zlib and the file system raise many kinds for a broken file
         raise InputError(
             f"{what} cannot be read",
@@ -184,6 +195,37 @@ def _read_nifti(path: Path, what: str) -> tuple[np.ndarray, np.ndarray, str | No
     if int(image.header.get("sform_code", 1)) == 0 and int(image.header.get("qform_code", 1)) == 0:
         logger.warning("%s has no orientation in its header: left and right may be swapped.", what)
     return array, np.asarray(image.affine, dtype=np.float64), None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file or folder; a pipe would keep its reader waiting for ever."""
+    try:
+        return path.is_file() or path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _check_promise(image: Any, path: Path, what: str) -> None:
+    """A header may promise more than fits into memory, or than the file can hold."""
+    check_scan_size(image.shape, what)
+    promised, held = math.prod(image.shape) * image.get_data_dtype().itemsize, path.stat().st_size
+    if image.dataobj.offset < int(image.header["sizeof_hdr"]) + 4:
+        raise ValueError("the data would begin inside of the header")  # nibabel takes 0 for an offset
+    if promised > held * (_BEST_COMPRESSION if path.name.lower().endswith(".gz") else 1):
+        raise ValueError(f"{promised} bytes of data promised by a file of {held} bytes")
+
+
+def _read_compressed(image: Any, path: Path) -> np.ndarray:
+    """The data, once; reading on to the end of the file has its check sum looked at."""
+    with gzip.open(path, "rb") as stream:
+        holder = nib.FileHolder(fileobj=stream)
+        array = np.asanyarray(type(image).from_file_map(dict.fromkeys(image.file_map, holder)).dataobj)
+        behind = 0
+        while chunk := stream.read(1 << 20):
+            behind += len(chunk)
+            if behind > max(1 << 28, array.nbytes):
+                raise ValueError("more behind the data than data")
+    return array
 
 
 def _as_volume(array: np.ndarray, what: str) -> np.ndarray:
@@ -205,7 +247,8 @@ def _as_volume(array: np.ndarray, what: str) -> np.ndarray:
         )
     if array.dtype.kind == "c":
         raise InputError(f"{what}: complex values", got=str(array.dtype), wanted="magnitudes", fix=_CONVERT)
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinite, and is refused
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _check_scan(array: np.ndarray, what: str) -> np.ndarray:
@@ -233,6 +276,17 @@ def _check_affine(affine: np.ndarray, what: str) -> None:
             f"{what}: no usable voxel size or direction in the header",
             got=np.array2string(affine, precision=3, separator=",").replace("\n", ""),
             wanted="an invertible 4x4 matrix in mm",
+            fix=_CONVERT,
+        )
+
+
+def _check_voxel_size(affine: np.ndarray, what: str) -> None:
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if sizes.min() < _VOXEL_MM[0] or sizes.max() > _VOXEL_MM[1]:
+        raise InputError(
+            f"{what}: voxels of no plausible size",
+            got=f"{' x '.join(f'{s:.3g}' for s in sizes)} mm",
+            wanted=f"{_VOXEL_MM[0]} to {_VOXEL_MM[1]} mm along each axis",
             fix=_CONVERT,
         )
 

@@ -32,7 +32,8 @@ MOVED = AFFINE + np.outer([50, 0, 0, 0], [0, 0, 0, 1])
 HOLED = np.where(LIVER > 0, np.nan, VOLUME).astype(np.float32)
 BUNDLE_CONFIGS = [
     "ct_liver/train.json", "ct_liver_supervised/train.json", "ct_liver_adversarial_semi/train.json",
-    "ct_abdomen_transfer/train.json",
+    "ct_abdomen_transfer/train.json", "ct_liver_one_shot/train.json",
+    "ct_liver_generative_segmentation/train.json",
 ]  # fmt: skip
 # the made-up scans show a liver and nothing else
 ON_LIVERS = {"ct_abdomen_transfer/train.json": {"strong": "['liver']", "weak": "[]"}}
@@ -137,7 +138,7 @@ SETTINGS = [
     ("--labelled", "many", "setting --labelled: got many; wanted a whole number"),
     ("--mixed_precision", "true", r"setting --mixed_precision: got true; wanted True"),
     ("--batch_size", -2, "setting --batch_size: got -2; wanted 0 or more"),
-    ("--batch_size", 0, "batch_size 0, .*at least 1"),
+    ("--batch_size", 0, "option batch_size: got 0; wanted batch_size at least 1"),
     ("--labelled", 5, "no split with 5 labelled scans .*wanted one of 1"),
     ("--modality", "xray", 'option modality: got \'xray\'; wanted "auto", "ct" or "mr"'),
     ("--checkpoint_every", 0, "option checkpoint_every: got 0"),
