@@ -21,8 +21,10 @@ from ..transforms.labels import check_wanted_values
 from ..utils.errors import InputError
 from ..utils.failures import describe_failure
 from ..utils.files import make_output_folder
+from ..utils.processes import gather_values, is_first_process, process_part
 from .evaluation_report import KeptMask, draw_pictures, format_table, write_tables
-from .quality import quality_metrics, summarise_quality
+from .evaluation_tracking import EVALUATION_STAGE, log_evaluation
+from .quality import summarise_quality
 
 __all__ = ["DomainEvaluation"]
 
@@ -34,7 +36,8 @@ class DomainEvaluation:
 
     A scan is loaded and preprocessed once; each inferer then predicts it, ``postprocessing`` brings the
     prediction back to the grid of the file, and it is scored there against the mask as it is on disk. A
-    patient that cannot be processed is reported at the end and does not stop the rest.
+    patient that cannot be processed is reported at the end and does not stop the rest. With several processes
+    each evaluates its part of the patients; the first brings the results together and writes them.
 
     Written to ``output_dir``: ``per_case.csv`` (one row per patient, stage and organ; patients without a
     result too), ``summary.json``, ``box_plot.png`` and ``overlays_<domain>.png`` (best, median and worst
@@ -52,8 +55,7 @@ class DomainEvaluation:
             D)`` on the grid of the file.
         output_dir: folder for the results; made when missing.
         device: where to compute.
-        run: optional ``ExperimentRun`` (``log_metrics``, ``log_artifact``); its start and end are the
-            caller's.
+        run: optional ``ExperimentRun``; its start and end are the caller's. The evaluation is a stage of it.
         labels: organ -> value in the reference mask. The network's classes are 1, 2, ... in the order given
             here.
         step: images the network has seen, for ``run``.
@@ -97,29 +99,51 @@ class DomainEvaluation:
         self._kept: dict[tuple[str, str], KeptMask] = {}
 
     def run(self) -> dict[str, Any]:
-        """Evaluate everything, write the results and print the table; returns what ``summarise`` makes."""
+        """Evaluate everything, write the results and print the table; returns what ``summarise`` makes.
+
+        In all but the first of several processes an empty summary.
+        """
         self.rows, self.failures, self._kept = [], [], {}
         make_output_folder(self.output_dir)
+        if self.experiment is not None:
+            self.experiment.start_stage(EVALUATION_STAGE, "test/")
         self.network.to(self.device)
-        for domain, items in self.test.items():
-            for number, item in enumerate(items, 1):
-                name = str(item.get("name") or f"item {number}")
-                try:
-                    self.rows += self._evaluate(domain, name, item)
-                    logger.info("%s %d/%d: %s done", domain, number, len(items), name)
-                except Exception as error:  # this patient's trouble, told at the end
-                    message = describe_failure(error)
-                    logger.warning(
-                        "%s %d/%d: %s gave no result: %s", domain, number, len(items), name, message
-                    )
-                    self.failures.append((f"{domain}/{name}", message))
-                    self.rows.append({"domain": domain, "name": name, "message": message})
+        cases = [(domain, n, item) for domain, items in self.test.items() for n, item in enumerate(items, 1)]
+        rank, count = process_part()
+        for domain, number, item in cases[rank::count]:
+            name = str(item.get("name") or f"item {number}")
+            total = len(self.test[domain])
+            try:
+                self.rows += self._evaluate(domain, name, item)
+                logger.info("%s %d/%d: %s done", domain, number, total, name)
+            except Exception as error:  # this patient's trouble, told at the end
+                message = describe_failure(error)
+                logger.warning("%s %d/%d: %s gave no result: %s", domain, number, total, name, message)
+                self.failures.append((f"{domain}/{name}", message))
+                self.rows.append({"domain": domain, "name": name, "message": message})
+        if count > 1 and not self._gather([(domain, str(i.get("name") or f"item {n}")) for domain, n, i in cases]):
+            return {"domains": {}}
         summary = self.summarise()
         written = write_tables(self.output_dir, self.rows, summary)
         written += draw_pictures(self.output_dir, self._main_rows(), self.rows, self._kept, self.labels)
         self._log(summary, written)
         print(format_table(summary, list(self.inferers), self.failures), flush=True)
         return summary
+
+    def _gather(self, order: list[tuple[str, str]]) -> bool:
+        """Bring the results of all processes into the first, in the order of one; whether this is the first."""
+        kept = [[*key, *mask.as_values()] for key, mask in self._kept.items()]
+        found = gather_values([self.rows, self.failures, kept])
+        if not is_first_process():
+            self.rows, self.failures, self._kept = [], [], {}
+            return False
+        place = {key: number for number, key in enumerate(order)}
+        rows = [row for rows, _, _ in found for row in rows]
+        self.rows = sorted(rows, key=lambda row: place[row["domain"], row["name"]])
+        self.failures = [(name, message) for _, failures, _ in found for name, message in failures]
+        masks = {(d, n): KeptMask.from_values(values) for _, _, kept in found for d, n, *values in kept}
+        self._kept = {key: masks[key] for key in order if key in masks}
+        return True
 
     def summarise(self) -> dict[str, Any]:
         """Summary of ``rows``: ``{"domains": {domain: scores}, <further stage>: {domain: scores}}``.
@@ -210,17 +234,7 @@ class DomainEvaluation:
     def _log(self, summary: Mapping[str, Any], files: Sequence[Path]) -> None:
         if self.experiment is None:
             return
-        values = {}
-        for key, stage in zip(["domains", *list(self.inferers)[1:]], self.inferers, strict=True):
-            for domain, scores in summary[key].items():
-                for score in ("dice", "hd95_mm", "assd_mm", "volume_error_percent"):
-                    if scores[score]["mean"] is not None:
-                        values[f"test/{stage}/{domain}/{score}"] = scores[score]["mean"]
-                values[f"test/{stage}/{domain}/failures"] = float(len(scores["failures"]))
-        values |= quality_metrics(summary.get("quality", {}))
-        self.experiment.log_metrics(values, self.step)
-        for path in files:
-            self.experiment.log_artifact(path, "evaluation")
+        log_evaluation(self.experiment, summary, self.rows, list(self.inferers), files, self.step)
 
 
 def _with_mask(domain: str, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

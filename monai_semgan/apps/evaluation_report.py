@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,17 @@ class KeptMask:
     def of(cls, mask: np.ndarray, image: str, label: str, affine: np.ndarray) -> KeptMask:
         """Keep ``mask``: uint8 ``(H, W, D)``."""
         return cls(zlib.compress(np.ascontiguousarray(mask).tobytes(), 1), mask.shape, image, label, affine)
+
+    def as_values(self) -> list[Any]:
+        """As plain values, to be sent to another process."""
+        packed = base64.b85encode(self.packed).decode()
+        return [packed, list(self.shape), self.image, self.label, np.asarray(self.affine).tolist()]
+
+    @classmethod
+    def from_values(cls, values: Sequence[Any]) -> KeptMask:
+        """What :meth:`as_values` gave."""
+        packed, shape, image, label, affine = values
+        return cls(base64.b85decode(packed), tuple(shape), image, label, np.asarray(affine))
 
     def mask(self) -> np.ndarray:
         """The label map again."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from .critic_monitor import CriticMonitor, GeneratorMonitor
 from .experiment_run import ExperimentRun
 from .metrics_csv import MetricsCsv, read_metrics
-from .previews import GeneratorPreview, ReconstructionPreview
+from .model_registry import fetch_model_files
+from .previews import GeneratorPreview, LatentWalk, ReconstructionPreview
 from .progress_report import ProgressReport, format_duration
+from .record_sender import send_unsent
 from .run_environment import datalist_hash, describe_device, environment_tags, flatten_params
 from .sample_grid_saver import SampleGridSaver
 from .segmentation_report import SegmentationReport, flag_slices
@@ -15,8 +18,11 @@ from .slice_validation import SliceValidation
 from .track_training import TrackTraining, TrackValidation
 
 __all__ = [
+    "CriticMonitor",
     "ExperimentRun",
+    "GeneratorMonitor",
     "GeneratorPreview",
+    "LatentWalk",
     "MetricsCsv",
     "ProgressReport",
     "ReconstructionPreview",
@@ -30,8 +36,10 @@ __all__ = [
     "datalist_hash",
     "describe_device",
     "environment_tags",
+    "fetch_model_files",
     "flag_slices",
     "flatten_params",
     "format_duration",
     "read_metrics",
+    "send_unsent",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from monai_semgan.utils import write_csv_atomic
@@ -19,7 +19,8 @@ class MetricsCsv:
     """Appends rows ``step, time, <metric>, <metric> ...`` to a file; a new metric becomes a new column.
 
     Appending costs one short write. Only when a metric appears for the first time is the file rewritten
-    (atomically) with the wider header. A line torn by a kill is dropped at the next start.
+    (atomically) with the wider header. A line torn by a kill is dropped at the next start. What an earlier process
+    has logged at the same step gives way to what is logged now: nothing stands there twice.
 
     Args:
         path: the file, e.g. ``<output_dir>/metrics.csv``. It is not touched before the first row.
@@ -28,6 +29,7 @@ class MetricsCsv:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
         self._columns: list[str] | None = None
+        self._earlier: dict[int, frozenset[str]] = {}  # step -> metrics in the file as it was found
 
     def append(self, step: int, time: float, metrics: Mapping[str, float]) -> None:
         """Add one row.
@@ -41,9 +43,14 @@ class MetricsCsv:
             self._open()
         assert self._columns is not None
         new = [name for name in metrics if name not in self._columns]
-        if new:
+        twice = self._earlier.get(step, frozenset()).intersection(metrics)
+        if new or twice:
             self._columns += new
-            write_csv_atomic(self.path, self._rows(), self._columns)
+            rows = self._rows()
+            if twice:
+                rows = [_without(row, twice) if int(float(row["step"])) == step else row for row in rows]
+                self._earlier[step] -= twice
+            write_csv_atomic(self.path, [row for row in rows if _says_something(row)], self._columns)
         with self.path.open("a", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, self._columns, restval="")
             values = {name: repr(float(value)) for name, value in metrics.items()}
@@ -63,11 +70,12 @@ class MetricsCsv:
         kept = []
         for row in rows:
             if int(float(row["step"])) > step:
-                row = {k: ("" if k.startswith(prefix) and k not in _FIXED else v) for k, v in row.items()}
-            if any(value for name, value in row.items() if name not in _FIXED):
+                row = _without(row, {k for k in row if k.startswith(prefix) and k not in _FIXED})
+            if _says_something(row):
                 kept.append(row)
         if kept != rows:
             write_csv_atomic(self.path, kept, self._columns)
+            self._note_earlier()
 
     def _open(self) -> None:
         """Read the header, and drop a torn last line."""
@@ -82,12 +90,30 @@ class MetricsCsv:
         self._columns = next(csv.reader([text.splitlines()[0]]))
         if not text.endswith("\n"):
             write_csv_atomic(self.path, self._rows()[:-1], self._columns)
+        self._note_earlier()
+
+    def _note_earlier(self) -> None:
+        kinds: dict[frozenset[str], frozenset[str]] = {}  # the many rows of a training share a few sets of names
+        self._earlier = {}
+        for row in self._rows():
+            names = frozenset(k for k, v in row.items() if v and k not in _FIXED)
+            step = int(float(row["step"]))
+            names |= self._earlier.get(step, frozenset())
+            self._earlier[step] = kinds.setdefault(names, names)
 
     def _rows(self) -> list[dict[str, str]]:
         if not self.path.exists():
             return []
         with self.path.open(newline="", encoding="utf-8") as stream:
             return [row for row in csv.DictReader(stream) if row.get("step")]
+
+
+def _without(row: dict[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: "" if name in names else value for name, value in row.items()}
+
+
+def _says_something(row: dict[str, str]) -> bool:
+    return any(value for name, value in row.items() if name not in _FIXED)
 
 
 def read_metrics(path: str | os.PathLike) -> dict[str, list[tuple[int, float]]]:

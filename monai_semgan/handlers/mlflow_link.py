@@ -1,17 +1,18 @@
-"""The link to one MLflow run: made late, continued after a kill, never the reason a training stops."""
+"""The link to one MLflow run and those below it: made late, continued after a kill, never why a training stops."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from monai_semgan.utils import write_json_atomic
 
+from .known_points import FOLDER_TAG, KnownPoints, close_lost_runs, folder_mark
 from .mlflow_client import get_or_create_experiment, open_client, short_patience
 
 __all__ = ["MlflowLink"]
@@ -20,19 +21,26 @@ logger = logging.getLogger(__name__)
 
 _RETRY_AFTER = 60.0  # seconds; doubles with each failure
 _LONGEST_RETRY = 3600.0
+_NOT_FOR_STAGES = ("mlflow.note.content", "mlflow.parentRunId", "mlflow.runName")
 
 
 class MlflowLink:
     """Finds or makes the run at the first call, and guards every call to MLflow.
 
     Args:
-        id_file: JSON file that keeps the run's id between processes.
+        id_file: JSON file that keeps the run's id, and those of the runs below it, between processes.
         experiment: MLflow's experiment name.
         run_name: name of a new run; the time is added.
         tracking_uri: MLflow's tracking address.
         continue_run: ``"unfinished"``, ``"always"`` or ``"never"``.
         tags: gives the tags of a new run.
-        opened: called once the run is there, new or continued.
+        opened: called once the run is there, with True when it is a continued one.
+
+    Attributes:
+        waiting: the header of records that were kept while MLflow was away: the run's id, or what it is to be made
+            with.
+        stages: name -> id of the runs below.
+        known_params: what the run has already.
     """
 
     def __init__(
@@ -43,20 +51,25 @@ class MlflowLink:
         tracking_uri: str,
         continue_run: str,
         tags: Callable[[], dict[str, str]],
-        opened: Callable[[], None],
+        opened: Callable[[bool], None] = lambda continued: None,
     ) -> None:
         self.id_file = id_file
         self.experiment = experiment
         self.run_name = run_name
         self.tracking_uri = tracking_uri
         self.continue_run = continue_run
+        self.waiting: dict[str, Any] = {}
         self.client: Any = None
         self.run_id: str | None = None
         self.status = "RUNNING"
+        self.stages: dict[str, str] = {}
         self.known_params: dict[str, str] = {}
-        self._tags = tags
+        self._experiment_id = ""
+        self._stage_tags: dict[str, str] = {}
+        self.new_tags = tags
         self._opened = opened
         self._continued = self._warned = False
+        self.known_points: KnownPoints | None = None
         self._retry_at = 0.0
         self._retry_after = _RETRY_AFTER
 
@@ -90,19 +103,38 @@ class MlflowLink:
         if self.continue_run != "unfinished":
             return
         self.continue_run = "never"
+        self.waiting = {}
         if self._continued:
             self.attempt(lambda client, run_id: client.set_terminated(run_id, "FAILED"))
-            self.run_id, self._continued = None, False
+            self.run_id, self._continued, self.stages, self.known_points = None, False, {}, None
 
-    def close(self, status: str) -> None:
-        """Set the run's final status."""
+    def run_of(self, stage: str, start_time: int | None = None) -> str:
+        """The id of the run itself, or of the run below it of that name, which is made at the first call."""
+        assert self.run_id is not None
+        if not stage:
+            return self.run_id
+        if stage not in self.stages:
+            tags = {n: v for n, v in self._stage_tags.items() if n not in _NOT_FOR_STAGES}
+            tags |= {"mlflow.parentRunId": self.run_id, "stage": stage}
+            made = self.client.create_run(self._experiment_id, start_time, tags, f"{self.run_name} {stage}")
+            self.stages[stage] = made.info.run_id
+            self._write_id_file()
+        return self.stages[stage]
 
-        def terminate(client: Any, run_id: str) -> None:
-            client.set_terminated(run_id, status)
+    def close(self, status: str, end_time: int | None = None, now: bool = False) -> bool:
+        """Set the run's final status; True when that worked."""
+
+        def terminate(client: Any, run_id: str) -> bool:
+            client.set_terminated(run_id, status, end_time)
             self.status = status
             self._write_id_file()
+            return True
 
-        self.attempt(terminate)
+        return bool(self.attempt(terminate, now))
+
+    def alive(self) -> None:
+        """Raise when MLflow does not answer."""
+        self.client.get_run(self.run_id)
 
     def _pause(self, error: Exception) -> None:
         self._retry_at = time.monotonic() + self._retry_after
@@ -110,11 +142,13 @@ class MlflowLink:
         if not self._warned:
             self._warned = True
             logger.warning(
-                "MLflow tracking at %s failed (%s). The training goes on; metrics are kept in %s, and "
-                "delivery is tried again from time to time.",
+                "MLflow tracking at %s failed (%s). The training goes on; metrics are in %s, everything else is kept "
+                "beside it, and delivery is tried again from time to time. What is left at the end can be sent with: "
+                "python -m monai_semgan mlflow-sync %s",
                 self.tracking_uri,
                 _one_line(error),
                 self.id_file.with_name("metrics.csv"),
+                self.id_file.parent,
             )
         logger.debug("MLflow tracking failed", exc_info=error)
 
@@ -124,26 +158,39 @@ class MlflowLink:
         found = self._stored_run()
         if found is not None:
             self._continued = True
+            self.known_points = KnownPoints()
             self.known_params = dict(found.data.params)
             self.status = found.info.status
             if self.status != "FINISHED":
                 self.client.update_run(found.info.run_id, status="RUNNING")
                 self.status = "RUNNING"
+            self._stage_tags = _own_tags(found.data.tags)
+            self._experiment_id = found.info.experiment_id
             self.run_id = found.info.run_id
         else:
-            experiment = get_or_create_experiment(self.client, self.experiment, self.tracking_uri)
-            name = f"{self.run_name} {datetime.now():%Y-%m-%d %H:%M:%S}"
-            self.status, self.known_params = "RUNNING", {}
-            self.run_id = self.client.create_run(experiment, run_name=name, tags=self._tags()).info.run_id
+            self._make_run()
         self._write_id_file()
         verb = "continuing" if found else "new"
         logger.info("%s MLflow run %s in %s", verb, self.run_id, self.tracking_uri)
-        self._opened()
+        self._opened(found is not None)
+
+    def _make_run(self) -> None:
+        """A new run; one that began while MLflow was away keeps its name, tags and time."""
+        self._experiment_id = get_or_create_experiment(self.client, self.experiment, self.tracking_uri)
+        name = self.waiting.get("run_name") or f"{self.run_name} {datetime.now():%Y-%m-%d %H:%M:%S}"
+        self._stage_tags = self.waiting.get("tags") or self.new_tags()
+        self.status, self.known_params, self.stages = "RUNNING", {}, {}
+        start = self.waiting.get("start_time")
+        close_lost_runs(self.client, self._experiment_id, self.id_file.parent)
+        tags = {**self._stage_tags, FOLDER_TAG: folder_mark(self.id_file.parent)}
+        made = self.client.create_run(self._experiment_id, start, tags, name)
+        self.run_id = made.info.run_id
 
     def _stored_run(self) -> Any:
         """The run of an earlier process that this one continues, or None. A stale one is closed."""
+        known = bool(self.waiting.get("run_id"))
         try:
-            stored = json.loads(self.id_file.read_text(encoding="utf-8"))
+            stored = self.waiting if known else json.loads(self.id_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         if stored.get("tracking_uri") != self.tracking_uri or stored.get("experiment") != self.experiment:
@@ -159,15 +206,22 @@ class MlflowLink:
         if found.info.lifecycle_stage != "active":
             return None
         unfinished = "FINISHED" not in (found.info.status, stored.get("status"))
-        if self.continue_run == "always" or (self.continue_run == "unfinished" and unfinished):
+        if known or self.continue_run == "always" or (self.continue_run == "unfinished" and unfinished):
+            self.stages = dict(stored.get("stages", {}))
             return found
         if found.info.status == "RUNNING":
             self.client.set_terminated(found.info.run_id, "FAILED")
         return None
 
     def _write_id_file(self) -> None:
-        fields = ("run_id", "experiment", "tracking_uri", "status")
+        fields = ("run_id", "experiment", "tracking_uri", "status", "stages")
         write_json_atomic(self.id_file, {name: getattr(self, name) for name in fields})
+
+
+def _own_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that a run was made with, without what MLflow and later logging have added."""
+    kept = ("mlflow.source.", "version.", "git.")
+    return {n: v for n, v in tags.items() if n.startswith(kept) or n in ("device", "bundle", "method", "labelled")}
 
 
 def _one_line(error: Exception) -> str:

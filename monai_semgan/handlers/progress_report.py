@@ -15,6 +15,7 @@ from typing import TextIO
 
 from ignite.engine import Engine, Events
 
+from ..utils.processes import is_first_process
 from .track_training import images_seen, scalar_output
 
 __all__ = ["ProgressReport", "format_duration"]
@@ -42,7 +43,7 @@ class ProgressReport:
         every_seconds: time between two lines; on a terminal the line is rewritten twice a second.
         keys: numbers of the trainer's output to show; those it lacks are left out.
         stream: where to; standard error by default, looked up when the training starts.
-        enabled: False prints nothing, e.g. in the other processes of a distributed training.
+        enabled: False prints nothing; by default only the first of several processes prints.
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class ProgressReport:
         every_seconds: float = 5.0,
         keys: Sequence[str] = ("loss",),
         stream: TextIO | None = None,
-        enabled: bool = True,
+        enabled: bool | None = None,
     ) -> None:
         self.stage = stage
         self.total_images = total_images
         self.every_seconds = every_seconds
         self.keys = tuple(keys)
         self.stream = stream
-        self.enabled = enabled
+        self.enabled = is_first_process() if enabled is None else enabled
         self._marks: deque[tuple[float, int]] = deque()
         self._start = (0.0, 0)
         self._next = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import re
 import subprocess
@@ -15,7 +16,15 @@ from typing import Any
 
 import torch
 
-__all__ = ["datalist_hash", "describe_device", "environment_tags", "flatten_params"]
+__all__ = [
+    "datalist_hash",
+    "describe_datasets",
+    "describe_device",
+    "environment_tags",
+    "flatten_params",
+    "hash_files",
+    "parent_tags",
+]
 
 _PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "nibabel", "mlflow", "monai-semgan")
 _LONGEST_VALUE = 500
@@ -71,6 +80,90 @@ def _collect_names(value: Any, section: str, sections: dict[str, list[str]]) -> 
             _collect_names(inner, section, sections)
     else:
         sections.setdefault(section, []).append(str(value))
+
+
+def describe_datasets(datalist: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The split and its parts as MLflow's data sets (see ``log_datasets``): hashes and counts, no names of scans.
+
+    The first is the whole split, with the number of scans of each part as its profile.
+    """
+    sections: dict[str, list[str]] = {}
+    _collect_names(datalist, "", sections)
+    whole = {"name": name, "digest": datalist_hash(datalist), "context": "training", "profile": _count(datalist)}
+    parts = []
+    for section, names in sections.items():
+        first = section.split("/")[0]
+        context = {"validation": "validation", "test": "testing"}.get(first, "training")
+        digest = datalist_hash({section: names})
+        parts.append({
+            "name": f"{name} {section}", "digest": digest, "context": context, "profile": {"scans": len(names)},
+        })  # fmt: skip
+    return [whole, *parts]
+
+
+def hash_files(datalist: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """Section -> for each scan the hash of its name (``scan``) and of its files (``image``, ``label``).
+
+    A file's hash is taken over its size and its first and last MiB: gigabytes are not read for it. Folders (DICOM
+    series) and files that are not there have none.
+    """
+    hashed: dict[str, list[dict[str, str]]] = {}
+    for section, item in _items(datalist, ""):
+        entry = {"scan": hashlib.sha256(_name(item).encode()).hexdigest()[:16]}
+        for key in ("image", "label"):
+            path = Path(str(item.get(key) or "")) if isinstance(item, Mapping) else Path()
+            if path.is_file():
+                entry[key] = _file_hash(path)
+        hashed.setdefault(section, []).append(entry)
+    return hashed
+
+
+def _file_hash(path: Path) -> str:
+    size, part = path.stat().st_size, 2**20
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as stream:
+        digest.update(stream.read(part))
+        if size > 2 * part:
+            stream.seek(-part, 2)
+        digest.update(stream.read())
+    return digest.hexdigest()
+
+
+def _items(value: Any, section: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and not {"name", "image"} & value.keys():
+        for key, inner in value.items():
+            yield from _items(inner, f"{section}/{key}" if section else str(key))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for inner in value:
+            yield from _items(inner, section)
+    else:
+        yield section, value
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, Mapping):
+        return str(item.get("name") or Path(str(item["image"])).name)
+    return str(item)
+
+
+def _count(items: Any) -> Any:
+    if isinstance(items, Mapping):
+        return {section: _count(inner) for section, inner in items.items()}
+    return len(items)
+
+
+def parent_tags(training_dir: str | os.PathLike | None, experiment: str, tracking_uri: str) -> dict[str, str]:
+    """Tags of an evaluation: the training's run, as the one above when both stand at the same place."""
+    if training_dir is None:
+        return {}
+    try:
+        stored = json.loads((Path(training_dir) / "mlflow_run.json").read_text(encoding="utf-8"))
+        tags = {"training.run_id": str(stored["run_id"])}
+    except (OSError, ValueError, KeyError):
+        return {}
+    if (stored.get("experiment"), stored.get("tracking_uri")) == (experiment, tracking_uri):
+        tags["mlflow.parentRunId"] = tags["training.run_id"]
+    return tags
 
 
 def describe_device(device: torch.device | str) -> str:

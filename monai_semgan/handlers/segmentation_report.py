@@ -114,6 +114,12 @@ class SegmentationReport:
             self._cases[case] = {"case": case, "status": "failed", "message": message}
         self._write()
 
+    def take_over(self, other: SegmentationReport) -> None:
+        """Add all cases of another report; its rows replace those of the same names."""
+        self._slices = [row for row in self._slices if row["case"] not in other._cases] + other._slices
+        self._cases |= other._cases
+        self._write()
+
     def _write(self) -> None:
         write_csv_atomic(self._slice_path, self._slices, SLICE_COLUMNS)
         cases = list(self._cases.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from monai.engines.utils import IterationEvents
 from ..utils.errors import InputError
 from ..utils.files import atomic_path, make_output_folder
 from ..utils.names import safe_name
+from ..utils.processes import is_first_process, process_count, process_rank, wait_for_all
 from .segmentation_report import SegmentationReport
 
 __all__ = ["SegmentationWriter"]
@@ -37,6 +39,9 @@ class SegmentationWriter:
 
     Attach it to a ``ScanEvaluator`` whose postprocessing gives ``pred`` as one integer mask ``(1, H, W, D)``
     on the grid of the file (``Invertd``, then ``MostProbableLabeld``).
+
+    With several processes each writes the masks of its own scans and keeps its own tables, in ``OUT/parts/<rank>``;
+    at the end the first puts them into one. What an interrupted run has left there is taken over by the next.
 
     Args:
         output_dir: the folder ``OUT``; made when missing.
@@ -68,7 +73,23 @@ class SegmentationWriter:
     def _start(self, engine: Engine) -> None:
         make_output_folder(self.output_dir)
         self._sources = {}
+        self._merge()
+        # also where each process has a report of its own: a foreign file in its place must stop the run here
         self._report = SegmentationReport(self.output_dir, self.error_threshold)
+        if process_count() > 1:
+            self._report = None
+
+    def _merge(self) -> None:
+        """The tables of several processes become one; nothing is done where there are none."""
+        wait_for_all()
+        if is_first_process():
+            for folder in sorted((self.output_dir / "parts").glob("*")):
+                whole = SegmentationReport(self.output_dir, self.error_threshold)
+                whole.take_over(SegmentationReport(folder))
+                shutil.rmtree(folder)
+            if (self.output_dir / "parts").is_dir():
+                (self.output_dir / "parts").rmdir()
+        wait_for_all()
 
     def _write_all(self, engine: Engine) -> None:
         batch, output = engine.state.batch, engine.state.output
@@ -88,7 +109,10 @@ class SegmentationWriter:
 
     def _open_report(self) -> SegmentationReport:
         if self._report is None:
-            self._report = SegmentationReport(self.output_dir, self.error_threshold)
+            folder = self.output_dir
+            if process_count() > 1:
+                folder = make_output_folder(folder / "parts" / f"{process_rank():04d}")
+            self._report = SegmentationReport(folder, self.error_threshold)
         return self._report
 
     def _file_stem(self, case: str, source: str) -> str:
@@ -102,6 +126,11 @@ class SegmentationWriter:
         return stem
 
     def _note_failures(self, engine: Engine) -> None:
+        if process_count() > 1:
+            self._merge()
+            if not is_first_process():
+                return
+            self._report = SegmentationReport(self.output_dir, self.error_threshold)
         for name, message in getattr(engine, "failures", []):
             self._open_report().add_failure(name, message)
 
@@ -145,7 +174,8 @@ def _on_source_grid(
         return image, affine
 
     original = nib.load(source)
-    if original.shape[:3] != mask.shape or any(n != 1 for n in original.shape[3:]):
+    grid = (*original.shape, 1, 1)[:3]  # a single slice may have two axes in its file
+    if grid != mask.shape or any(n != 1 for n in original.shape[3:]):
         raise ValueError(
             f"{case}: mask {mask.shape} is not on the grid of its scan {original.shape}: is Invertd missing?"
         )

@@ -29,16 +29,17 @@ def scalar_output(output: Any) -> dict[str, float]:
 
 
 class TrackTraining:
-    """Logs every loss, every learning rate and the speed of a trainer.
+    """Logs every loss, gradient norm and learning rate, and the speed of a trainer.
 
-    Losses are means over the iterations since the last log, each over the iterations that had it (lazy
-    regularisers run rarely). The step is ``engine.state.images_seen`` (the iteration where a trainer has
+    Losses and gradient norms are means over the iterations since the last log, each over the iterations that had it
+    (lazy regularisers run rarely). The step is ``engine.state.images_seen`` (the iteration where a trainer has
     none). Names get the stage in front, unless they have it already: ``gan/loss``, ``gan/lr/generator``,
-    ``gan/images_per_second``.
+    ``gan/grad_norm/generator``, ``gan/images_per_second``.
 
-    On an exception the run is closed as FAILED (KILLED for Ctrl-C) and the exception goes on its way after
-    all other handlers have seen it. A completed stage delivers what waits; the run stays open for the next
-    stage and the evaluation, and is closed by ``run.finish()`` or at the end of the process.
+    The stage has a run of its own below the experiment's. On an exception the run is closed as FAILED (KILLED for
+    Ctrl-C) and the exception goes on its way after all other handlers have seen it. A completed stage delivers what
+    waits; the run stays open for the next stage and the evaluation, and is closed by ``run.finish()`` or at the end of
+    the process.
 
     Args:
         run: the experiment; several stages share it.
@@ -66,6 +67,7 @@ class TrackTraining:
         self._counts: dict[str, int] = {}
         self._logged_step = 0
         self._logged_at = 0.0
+        self._logged_metrics: dict[str, float] = {}
 
     def attach(self, engine: Engine) -> None:
         """Follow ``engine``."""
@@ -85,11 +87,15 @@ class TrackTraining:
         step = images_seen(engine)
         self.run.start(fresh=self.first_stage and step == 0)
         self.run.rewind(step, f"{self.stage}/")
+        self.run.start_stage(self.stage)
         self._forget(step)
 
     def iteration_completed(self, engine: Engine) -> None:
         """Add up the losses; log them when due."""
-        for name, value in scalar_output(engine.state.output).items():
+        values = scalar_output(engine.state.output)
+        for phase, norm in getattr(engine.state, "gradient_norms", {}).items():
+            values[f"grad_norm/{phase.removeprefix(f'{self.stage}/')}"] = norm
+        for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
         if engine.state.iteration % self.every == 0:
@@ -97,8 +103,10 @@ class TrackTraining:
 
     def completed(self, engine: Engine) -> None:
         """Log the rest and deliver."""
-        if self._counts:
+        # what other handlers have measured at the very end is still to be logged
+        if self._counts or scalar_output(engine.state.metrics) != self._logged_metrics:
             self._log(engine)
+        self.run.finish_stage(self.stage)
         if self.finish_run:
             self.run.finish()
         else:
@@ -115,7 +123,8 @@ class TrackTraining:
         step, now = images_seen(engine), time.monotonic()
         values = {name: total / self._counts[name] for name, total in self._sums.items()}
         values.update(learning_rates(engine))
-        for name, value in scalar_output(engine.state.metrics).items():
+        self._logged_metrics = scalar_output(engine.state.metrics)
+        for name, value in self._logged_metrics.items():
             values.setdefault(name, value)
         if step > self._logged_step and now > self._logged_at:
             values["images_per_second"] = (step - self._logged_step) / (now - self._logged_at)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .box_plot import box_plot
 from .curve_plot import curve_plot
-from .files import write_png
-from .grids import draw_contours, fill_labels, reconstruction_grid, sample_grid
+from .files import write_gif, write_png
+from .grids import draw_contours, fill_labels, outline_grid, reconstruction_grid, sample_grid
 from .overlay_sheet import informative_slices, overlay_sheet, pick_cases
 from .palette import LABEL_COLOURS, label_colour
 from .risk_coverage_plot import risk_coverage_plot
@@ -20,6 +20,7 @@ __all__ = [
     "fill_labels",
     "informative_slices",
     "label_colour",
+    "outline_grid",
     "overlay_sheet",
     "pick_cases",
     "reconstruction_grid",
@@ -27,5 +28,6 @@ __all__ = [
     "sample_grid",
     "spread_plot",
     "step_sheet",
+    "write_gif",
     "write_png",
 ]

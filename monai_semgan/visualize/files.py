@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from monai_semgan.utils import atomic_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["new_figure", "save_figure", "write_png"]
+__all__ = ["new_figure", "save_figure", "write_gif", "write_png"]
 
 
 def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
@@ -27,6 +28,22 @@ def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
 
     with atomic_path(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def write_gif(path: str | os.PathLike, pictures: Sequence[np.ndarray], seconds: float = 0.5) -> None:
+    """Write uint8 pictures ``(H, W, 3)`` of one size as an endless animation, atomically; the last stays longer.
+
+    Raises:
+        ValueError: When there is none, or they differ in shape.
+    """
+    if not pictures or any(picture.shape != pictures[0].shape for picture in pictures):
+        raise ValueError(f"pictures of one size are wanted, got {sorted({picture.shape for picture in pictures})}")
+    from PIL import Image
+
+    frames = [Image.fromarray(picture).quantize(colors=64, dither=Image.Dither.NONE) for picture in pictures]
+    durations = [round(1000 * seconds)] * (len(frames) - 1) + [round(3000 * seconds)]
+    with atomic_path(path) as temporary:
+        frames[0].save(temporary, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:

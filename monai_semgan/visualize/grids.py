@@ -7,7 +7,7 @@ import torch
 
 from .palette import label_colour
 
-__all__ = ["draw_contours", "fill_labels", "reconstruction_grid", "sample_grid"]
+__all__ = ["draw_contours", "fill_labels", "outline_grid", "reconstruction_grid", "sample_grid"]
 
 _GAP = 2
 _GAP_GREY = 40
@@ -80,19 +80,34 @@ def reconstruction_grid(
     difference = np.clip(np.abs(first.astype(np.int16) - second) * 2, 0, 255).astype(np.uint8)
     rows = [[_rgb(slice_) for slice_ in stack] for stack in (first, second, difference)]
     if label is not None or prediction is not None:
-        last = [_rgb(slice_) for slice_ in first]
-        for maps, name, channel in ((label, "label", 1), (prediction, "prediction", 0)):
-            if maps is None:
-                continue
-            for picture, mask in zip(last, _enlarge(_labels(maps, name, real), scale), strict=True):
-                edge = _edges(mask)
-                other = 1 - channel
-                shared = edge & (picture[..., other] == 255) & (picture[..., 2] == 0)
-                picture[edge] = 0
-                picture[edge, channel] = 255
-                picture[shared, other] = 255
-        rows.append(last)
+        rows.append(_outlined(first, real, label, prediction, scale))
     return _tile([tile for row in rows for tile in row], len(first))
+
+
+def outline_grid(
+    images: torch.Tensor | np.ndarray,
+    label: torch.Tensor | np.ndarray | None,
+    prediction: torch.Tensor | np.ndarray | None,
+    columns: int = 8,
+    scale: int = 3,
+) -> np.ndarray:
+    """Slices with the outlines of reference (green) and prediction (red), yellow where both meet.
+
+    Args:
+        images: ``(N, 1, H, W)`` in ``[-1, 1]``.
+        label: reference label indices ``(N, 1, H, W)``, or None.
+        prediction: predicted label indices ``(N, 1, H, W)``, or None.
+        columns: slices per row.
+        scale: whole factor of enlargement; outlines stay one screen pixel thin.
+
+    Returns:
+        The picture, uint8 ``(rows, columns, 3)``.
+
+    Raises:
+        ValueError: When the shapes do not fit.
+    """
+    grey = _enlarge(_images(images), scale)
+    return _tile(_outlined(grey, images, label, prediction, scale), columns)
 
 
 def draw_contours(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -115,6 +130,28 @@ def fill_labels(labels: np.ndarray) -> np.ndarray:
     for index in np.unique(labels[labels > 0]):
         result[labels == index] = label_colour(int(index))
     return result
+
+
+def _outlined(
+    grey: np.ndarray,
+    images: torch.Tensor | np.ndarray,
+    label: torch.Tensor | np.ndarray | None,
+    prediction: torch.Tensor | np.ndarray | None,
+    scale: int,
+) -> list[np.ndarray]:
+    """Enlarged slices ``(N, H, W)`` in colour, with both outlines."""
+    pictures = [_rgb(slice_) for slice_ in grey]
+    for maps, name, channel in ((label, "label", 1), (prediction, "prediction", 0)):
+        if maps is None:
+            continue
+        for picture, mask in zip(pictures, _enlarge(_labels(maps, name, images), scale), strict=True):
+            edge = _edges(mask)
+            other = 1 - channel
+            shared = edge & (picture[..., other] == 255) & (picture[..., 2] == 0)
+            picture[edge] = 0
+            picture[edge, channel] = 255
+            picture[shared, other] = 255
+    return pictures
 
 
 def _edges(labels: np.ndarray) -> np.ndarray:

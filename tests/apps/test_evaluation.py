@@ -46,6 +46,18 @@ class Run:
     def log_artifact(self, path, folder=None):
         self.artifacts.append(path.name)
 
+    def log_table(self, rows, name):
+        self.tables = {**getattr(self, "tables", {}), name: rows}
+
+    def describe(self, text):
+        self.description = text
+
+    def start_stage(self, stage, prefix=None):
+        self.open = stage
+
+    def finish_stage(self, stage):
+        assert self.open == stage
+
 
 def evaluation(tmp_path, test, **kwargs):
     preprocessing, postprocessing = make_transforms()

@@ -45,6 +45,18 @@ class Run:
     def log_artifact(self, path, folder=None):
         self.artifacts.append(path.name)
 
+    def log_table(self, rows, name):
+        self.tables = {**getattr(self, "tables", {}), name: rows}
+
+    def describe(self, text):
+        self.description = text
+
+    def start_stage(self, stage, prefix=None):
+        self.open = stage
+
+    def finish_stage(self, stage):
+        assert self.open == stage
+
 
 def evaluate(folder, test, inferers, **options):
     preprocessing, postprocessing = make_transforms()

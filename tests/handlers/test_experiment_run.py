@@ -89,7 +89,9 @@ def test_a_run_with_everything(make, tmp_path):
     assert "ct01" not in str(found.inputs.dataset_inputs)
     assert history(run, "gan/loss") == [(64, 1.0), (128, 0.5)]
     assert read_metrics(tmp_path / "metrics.csv")["gan/loss"] == [(64, 1.0), (128, 0.5)]
-    assert sorted(artifacts(run, "config")) == ["config/config.json", "config/train.json"]
+    assert sorted(artifacts(run, "config")) == [
+        "config/config.json", "config/datalist.json", "config/train.json",
+    ]  # fmt: skip
     assert any("samples" in path and path.endswith(".png") for path in artifacts(run, "images"))
     assert json.loads((tmp_path / "mlflow_run.json").read_text())["status"] == "FINISHED"
 

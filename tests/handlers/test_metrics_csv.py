@@ -48,3 +48,20 @@ def test_somebody_elses_file_is_kept(tmp_path):
     MetricsCsv(path).append(8, 1.0, {"loss": 0.5})
     assert (tmp_path / "metrics.csv.old").read_text().startswith("epoch")
     assert read_metrics(path) == {"loss": [(8, 0.5)]}
+
+
+def test_what_an_earlier_process_logged_at_the_same_step_gives_way(tmp_path):
+    path = tmp_path / "metrics.csv"
+    first = MetricsCsv(path)
+    first.append(0, 1.0, {"test/dice": 0.5, "test/hd95": 3.0})
+    first.append(10, 2.0, {"loss": 1.0})
+    again = MetricsCsv(path)
+    again.append(0, 3.0, {"test/dice": 0.6})
+    again.append(0, 4.0, {"test/other": 1.0})
+    rows = path.read_text(encoding="utf-8").splitlines()
+    assert sum(",0.5," in row for row in rows) == 0
+    found = read_metrics(path)
+    assert found["test/dice"] == [(0, 0.6)]
+    assert found["test/hd95"] == [(0, 3.0)]
+    assert found["loss"] == [(10, 1.0)]
+    assert len(rows) == 1 + 4

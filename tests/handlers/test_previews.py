@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from monai_semgan.data import SliceBank
-from monai_semgan.handlers.previews import GeneratorPreview, ReconstructionPreview
+from monai_semgan.handlers.previews import GeneratorPreview, LatentWalk, ReconstructionPreview
 from tests.tiny import make_bank, make_generator, make_segmenter
 
 
@@ -45,3 +45,15 @@ def test_reconstructions_of_every_bank(count: int) -> None:
     assert set(pictures) == {"reconstruction_ct", "reconstruction_mr"}
     assert all(is_picture(p) for p in pictures.values())
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_a_walk_is_smooth_closed_and_the_same_each_time() -> None:
+    walk = LatentWalk(make_generator(), rows=2, stops=2, steps=4)
+    state = torch.get_rng_state()
+    first, second = walk(), walk()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(first) == 8
+    assert all(is_picture(frame) and np.array_equal(frame, again) for frame, again in zip(first, second, strict=True))
+    frames = [frame.astype(float) for frame in first]
+    steps = [np.abs(a - b).mean() for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)]
+    assert max(steps) < np.abs(frames[0] - frames[4]).mean()

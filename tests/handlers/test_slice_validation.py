@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from ignite.engine import Engine
 from torch import nn
 
 from monai_semgan.data import SliceBank
@@ -145,3 +146,22 @@ class TestVolumes:
         network = Threshold().train(training)
         SliceValidation(network, {}, inferer=Volumes()).dice(make_bank())
         assert network.training is training
+
+
+def test_it_looks_once_more_at_the_end_and_keeps_pictures() -> None:
+    class Run:
+        def __init__(self) -> None:
+            self.pictures: list[tuple[str, int, tuple[int, ...]]] = []
+
+        def log_image(self, array: Any, key: str, step: int) -> None:
+            self.pictures.append((key, step, array.shape))
+
+    run, engine = Run(), Engine(lambda engine, batch: None)
+    validation = SliceValidation(Threshold(), {"ct": make_bank()}, every=2, run=run, pictures=3)
+    validation.attach(engine)
+    engine.run([0] * 5, max_epochs=1)
+    assert [(key, step) for key, step, _ in run.pictures] == [("contours_ct", step) for step in (2, 4, 5)]
+    height, width, _ = run.pictures[0][2]
+    assert width > 2.9 * 48
+    assert height < 60
+    assert engine.state.metrics["validation_dice_ct"] == 1.0

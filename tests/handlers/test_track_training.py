@@ -15,6 +15,7 @@ class Recorder:
     def __init__(self) -> None:
         self.rows: list[tuple[int, dict]] = []
         self.events: list = []
+        self.stages: list = []
 
     def start(self, fresh=False):
         self.events.append(("start", fresh))
@@ -28,6 +29,12 @@ class Recorder:
     def flush(self):
         self.events.append("flush")
 
+    def start_stage(self, stage):
+        self.stages.append(("start", stage))
+
+    def finish_stage(self, stage):
+        self.stages.append(("finish", stage))
+
     def finish(self, status="FINISHED"):
         self.events.append(status)
 
@@ -35,6 +42,7 @@ class Recorder:
 def trainer(batch: int = 4, fail_at: int | None = None) -> Engine:
     def update(engine, _):
         engine.state.images_seen += batch
+        engine.state.gradient_norms = {"gan/generator": 3.0} if engine.state.iteration % 2 else {"warmup": 1.0}
         if engine.state.iteration == fail_at:
             raise RuntimeError("diverged")
         output = {"loss": float(engine.state.iteration), "gan/generator": torch.tensor(2.0)}
@@ -67,7 +75,24 @@ def test_means_rates_and_steps():
     assert first["gan/lr/generator"] == pytest.approx(2e-3)
     assert (first["gan/lr/critic"], first["gan/lr/critic_2"]) == (0.5, 0.1)
     assert second["gan/images_per_second"] > 0
+    assert first["gan/grad_norm/generator"] == 3.0
+    assert first["gan/grad_norm/warmup"] == 1.0
     assert run.events == [("start", True), ("rewind", 0, "gan/"), "flush"]
+    assert run.stages == [("start", "gan"), ("finish", "gan")]
+
+
+def test_what_is_measured_at_the_very_end_is_logged_once():
+    run, engine = Recorder(), trainer()
+    engine.add_event_handler(Events.COMPLETED, lambda engine: engine.state.metrics.update(validation_dice_ct=0.7))
+    TrackTraining(run, every=2, stage="gan").attach(engine)
+    engine.run([0] * 4, max_epochs=1)
+    assert [step for step, _ in run.rows] == [8, 16, 16]
+    assert run.rows[-1][1]["gan/validation_dice_ct"] == 0.7
+    assert "gan/loss" not in run.rows[-1][1]
+    run, engine = Recorder(), trainer()
+    TrackTraining(run, every=2, stage="gan").attach(engine)
+    engine.run([0] * 4, max_epochs=1)
+    assert [step for step, _ in run.rows] == [8, 16]
 
 
 def test_only_the_first_stage_at_zero_images_is_fresh():

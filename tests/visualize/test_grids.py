@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from monai_semgan.visualize import draw_contours, fill_labels, label_colour, reconstruction_grid, sample_grid
+from monai_semgan.visualize import (
+    draw_contours,
+    fill_labels,
+    label_colour,
+    outline_grid,
+    reconstruction_grid,
+    sample_grid,
+)
 
 GAP = 2
 
@@ -84,6 +91,17 @@ def test_reconstruction_grid_rows(square):
     assert tuple(tile(shifted, 3, 1, 16)[8, 5]) == (0, 255, 0)
     assert tuple(tile(shifted, 3, 1, 16)[8, 12]) == (255, 0, 0)
     assert reconstruction_grid(real, fake, scale=1).shape[0] == 3 * (16 + GAP) + GAP
+
+
+def test_outline_grid_shows_what_the_last_row_of_a_reconstruction_shows(square):
+    real = torch.full((3, 1, 16, 16), -1.0)
+    label = torch.from_numpy(square).expand(3, 1, 16, 16)
+    moved = torch.roll(label, 2, -1)
+    grid = outline_grid(real, label, moved, columns=2, scale=1)
+    assert grid.shape == (2 * (16 + GAP) + GAP, 2 * (16 + GAP) + GAP, 3)
+    rows = reconstruction_grid(real, real, label, moved, scale=1)
+    assert np.array_equal(tile(grid, 1, 0, 16), tile(rows, 3, 2, 16))
+    assert (tile(outline_grid(real, None, None, scale=1), 0, 1, 16) == 0).all()
 
 
 def test_wrong_shapes_are_told():

@@ -66,6 +66,7 @@ class BenchmarkTracking:
                 values |= {f"{place}/{score}": mean for score, mean in known.items() if mean is not None}
                 values[f"{place}/failures"] = float(sum(len(names) for names in row["failures"].values()))
             self._run.log_metrics(values, labelled)
+        self._run.log_table([_flat(row) for row in summary["rows"]], "tables/benchmark.json")
         for path in files:
             self._run.log_artifact(path, "figures" if path.suffix == ".png" else "tables")
         self._run.finish(status)
@@ -73,3 +74,15 @@ class BenchmarkTracking:
     def stop(self) -> None:
         """End the run of a benchmark that was interrupted."""
         self._run.finish("KILLED")
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the summary with plain values alone: means and spreads side by side."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            parts = {f"{name}.{part}": number for part, number in value.items()}
+            flat |= {n: v for n, v in parts.items() if v is None or isinstance(v, (str, int, float))}
+        elif value is None or isinstance(value, (str, int, float)):
+            flat[name] = value
+    return flat
