@@ -1,6 +1,7 @@
 """Inferers: how a trained network is used on slices and volumes."""
 
 from .appearance_ensemble import AppearanceEnsembleInferer
+from .code_sampling import CodeSamplingInferer
 from .latent_inversion import LatentInversionInferer
 from .scan_quality import QUALITY_ESTIMATES, scan_quality
 from .self_diffusion import SelfDiffusion, diffusion_labels
@@ -9,6 +10,7 @@ from .volume_stack import VolumeStackInferer
 __all__ = [
     "QUALITY_ESTIMATES",
     "AppearanceEnsembleInferer",
+    "CodeSamplingInferer",
     "LatentInversionInferer",
     "SelfDiffusion",
     "VolumeStackInferer",
