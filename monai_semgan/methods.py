@@ -69,6 +69,33 @@ METHODS: dict[str, Method] = {
             inferer="monai.inferers.SliceInferer",
         ),
         Method(
+            name="one_shot",
+            title="One-shot segmentation",
+            paper="2303.05639",
+            bundle="ct_liver_one_shot",
+            stages=(
+                "monai_semgan.engines.SemanticGANTrainer",
+                "monai_semgan.engines.StyleEncoderTrainer",
+                "monai_semgan.engines.FeatureProjectorTrainer",
+                "monai_semgan.engines.OneShotHeadTrainer",
+            ),
+            network="monai_semgan.networks.nets.OneShotSegmenter",
+            inferer="monai_semgan.inferers.LatentInversionInferer",
+        ),
+        Method(
+            name="generative_segmentation",
+            title="Generative segmentation (GSS)",
+            paper="2303.11316",
+            bundle="ct_liver_generative_segmentation",
+            stages=(
+                "monai_semgan.engines.MaskTokenizerTrainer",
+                "monai_semgan.engines.CodePriorTrainer",
+                "monai_semgan.engines.MaskigeInverseTrainer",
+            ),
+            network="monai_semgan.networks.nets.GenerativeSegmenter",
+            inferer="monai.inferers.SliceInferer",
+        ),
+        Method(
             name="mean_teacher",
             title="Mean teacher",
             paper="1703.01780",

@@ -2,6 +2,19 @@
 
 from .adversarial_semi import AdversarialSemiTrainer
 from .ema import EmaByImages
+from .generative_segmentation import CodePriorTrainer
+from .generative_segmentation_inverse import MaskigeInverseTrainer
+from .generative_segmentation_tokenizer import (
+    MaskTokenizerTrainer,
+    check_reconstruction,
+    class_weights,
+    reconstruction_dice,
+)
+from .larc import LARC
+from .one_shot import FeatureProjectorTrainer
+from .one_shot_annotation import OneShotAnnotation, choose_medoids, draw_candidates
+from .one_shot_files import load_projector, load_reader, weights_fingerprint
+from .one_shot_head import OneShotHeadTrainer
 from .phase_trainer import Phase, PhaseTrainer, TrainingDiverged
 from .scan_evaluator import ScanEvaluator
 from .schedule import poly_decay, warmup_cosine
@@ -17,8 +30,15 @@ from .transfer_tags import TagTrainer, object_gate, strong_share
 __all__ = [
     "AdversarialSemiTrainer",
     "ClassAgnosticTrainer",
+    "CodePriorTrainer",
     "EmaByImages",
+    "FeatureProjectorTrainer",
+    "LARC",
     "LabelTransfer",
+    "MaskTokenizerTrainer",
+    "MaskigeInverseTrainer",
+    "OneShotAnnotation",
+    "OneShotHeadTrainer",
     "Phase",
     "PhaseTrainer",
     "PredictionTransferTrainer",
@@ -29,9 +49,17 @@ __all__ = [
     "SupervisedSliceTrainer",
     "TagTrainer",
     "TrainingDiverged",
+    "check_reconstruction",
+    "class_weights",
+    "choose_medoids",
+    "draw_candidates",
     "fuse_labels",
+    "load_projector",
+    "load_reader",
     "object_gate",
     "poly_decay",
+    "reconstruction_dice",
     "strong_share",
     "warmup_cosine",
+    "weights_fingerprint",
 ]

@@ -34,15 +34,18 @@ class StyleHeads(nn.Module):
 
     No demodulation, no activation, no noise, as in StyleGAN2's ToRGB. ``label_trunk_gradient``
     scales what the mask head sends back into the trunk (1: the reference; 0: none through
-    the features, though the mask head's own style still reaches the mapping network).
+    the features, though the mask head's own style still reaches the mapping network). With
+    ``label_channels`` 0 there is no mask head, and the mask has no channel.
     """
 
     def __init__(self, in_channels: int, image_channels: int, label_channels: int, latent_dim: int) -> None:
         super().__init__()
         self.to_image = ModulatedConv2d(in_channels, image_channels, 1, latent_dim, demodulate=False)
-        self.to_label = ModulatedConv2d(in_channels, label_channels, 1, latent_dim, demodulate=False)
+        self.to_label: nn.Module | None = None
+        if label_channels:
+            self.to_label = ModulatedConv2d(in_channels, label_channels, 1, latent_dim, demodulate=False)
         self.image_bias = nn.Parameter(torch.zeros(image_channels))
-        self.label_bias = nn.Parameter(torch.zeros(label_channels))
+        self.label_bias = nn.Parameter(torch.zeros(label_channels)) if label_channels else None
         self.label_trunk_gradient = 1.0
         self.up = FirUpsample2d()
 
@@ -50,13 +53,17 @@ class StyleHeads(nn.Module):
         self, x: torch.Tensor, latent: torch.Tensor, image: torch.Tensor | None, label: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         new_image = self.to_image(x, latent).float() + self.image_bias[None, :, None, None]
-        trunk = scale_gradient(x, self.label_trunk_gradient)
-        new_label = self.to_label(trunk, latent).float() + self.label_bias[None, :, None, None]
+        if self.to_label is None:
+            new_label = new_image[:, :0]
+        else:
+            trunk = scale_gradient(x, self.label_trunk_gradient)
+            new_label = self.to_label(trunk, latent).float() + self.label_bias[None, :, None, None]
         if image is not None and label is not None:
             # the running sums stay in float32: bfloat16 has 8 bits, too few for grey values
             with torch.autocast(x.device.type, enabled=False):
                 new_image = new_image + self.up(image)
-                new_label = new_label + self.up(label)
+                if self.to_label is not None:
+                    new_label = new_label + self.up(label)
         return new_image, new_label
 
 

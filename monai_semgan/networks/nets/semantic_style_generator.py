@@ -41,7 +41,8 @@ class SemanticStyleGenerator(nn.Module):
     Args:
         image_size: height and width of the output, a power of two.
         image_channels: channels of the image (1 for CT and MRI).
-        label_channels: channels of the mask: 1 for a binary mask, else one per class with background.
+        label_channels: channels of the mask: 1 for a binary mask, else one per class with background; 0 for a
+            generator of images alone, whose masks have no channel.
         latent_dim: size of z and of each w.
         num_mapping_layers: depth of the mapping network.
         mapping_lr_multiplier: learning rate of the mapping relative to the rest (StyleGAN: .01). Short
@@ -119,6 +120,16 @@ class SemanticStyleGenerator(nn.Module):
     def spatial_channels(self) -> int:
         """Channels of the features an encoder may add, 0 if none."""
         return self.channels[self.spatial_resolution] if self.spatial_resolution else 0
+
+    @property
+    def feature_resolutions(self) -> list[int]:
+        """Height of each hidden map that :meth:`hidden_features` gives: as those of the noise maps."""
+        return self.noise_sizes
+
+    @property
+    def feature_channels(self) -> list[int]:
+        """Channels of each of them."""
+        return [self.channels[r] for r in self.noise_sizes]
 
     def mapping(self, z: torch.Tensor) -> torch.Tensor:
         """Map ``z (..., D)`` from N(0, I) to style space ``w (..., D)``."""
@@ -223,11 +234,14 @@ class SemanticStyleGenerator(nn.Module):
         spatial: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
         keep_features: bool = True,
+        every_convolution: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
         """As :meth:`forward`, and the hidden features after each resolution, ``(B, C_r, r, r)``.
 
         Args:
             spatial: features ``(B, C_f, f, f)`` to be added at ``spatial_resolution`` f.
+            every_convolution: keep those after each styled convolution: ``2 log2(S) - 3`` maps, of
+                ``feature_channels`` and ``feature_resolutions``.
         """
         w = self._as_wplus(latents)
         maps = self.make_noise(w.shape[0], noise, generator)
@@ -242,11 +256,24 @@ class SemanticStyleGenerator(nn.Module):
         features = [x] if keep_features else []
         for b, block in enumerate(self.blocks):
             x = block.conv_up(x, w[:, 1 + 2 * b], maps[1 + 2 * b])
+            if keep_features and every_convolution:
+                features.append(x)
             x = self._add_spatial(block.conv(x, w[:, 2 + 2 * b], maps[2 + 2 * b]), spatial)
             image, label = block.heads(x, w[:, 3 + 2 * b], image, label)
             if keep_features:
                 features.append(x)
         return image, label, features
+
+    def hidden_features(
+        self,
+        latents: torch.Tensor,
+        noise: str | Sequence[torch.Tensor] = "fixed",
+        spatial: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The image, and what each styled convolution gave (after noise and activation), coarse to fine."""
+        image, _, features = self.synthesise(latents, noise, spatial, generator, every_convolution=True)
+        return image, features
 
     def _add_spatial(self, x: torch.Tensor, spatial: torch.Tensor | None) -> torch.Tensor:
         if spatial is None or x.shape[-1] != self.spatial_resolution:
