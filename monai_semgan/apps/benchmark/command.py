@@ -7,7 +7,10 @@ import importlib
 
 __all__ = ["BENCHMARKS", "add_parser", "run"]
 
-BENCHMARKS = {"cross-domain": "monai_semgan.apps.benchmark.cross_domain"}
+BENCHMARKS = {
+    "cross-domain": "monai_semgan.apps.benchmark.cross_domain",
+    "speed": "monai_semgan.apps.benchmark.speed",
+}
 """Name to the module with its ``add_parser(subparsers)`` and ``run(args) -> int``."""
 
 
@@ -15,8 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command ``benchmark`` with its benchmarks."""
     parser = subparsers.add_parser(
         "benchmark",
-        help="compare the methods on the same splits with the same budget",
-        description="Compare the methods of this project.",
+        help="compare the methods on the same splits with the same budget, or time them",
+        description="Compare the methods of this project, or time their parts.",
     )
     benchmarks = parser.add_subparsers(dest="benchmark", metavar="NAME", required=True)
     for module in BENCHMARKS.values():
