@@ -49,7 +49,10 @@ class StudentTrainer(SupervisedSliceTrainer):
             probabilities, as in the mean teacher.
         unlabelled_weight: of the second term, at full height.
         ramp: share of the training over which that weight rises from 0 (after ``start``).
-        start: share of the training before it begins.
+        start: share of the training before it begins, and before generated pairs are shown: until then the student
+            learns from masks alone.
+        unlabelled_share: share of the iterations, after ``start``, that show unlabelled images *instead* of labelled
+            ones: one pass and one step for each, so more steps in the same time. None: every iteration shows both.
         confidence: least probability of the teacher's class, 0..1.
         reader_weight: weight of the generative model's answer in the teacher's; it falls to 0 along the training.
         generated_weight: of the third term.
@@ -77,6 +80,7 @@ class StudentTrainer(SupervisedSliceTrainer):
         unlabelled_weight: float = 1.0,
         ramp: float = 0.2,
         start: float = 0.1,
+        unlabelled_share: float | None = None,
         confidence: float = 0.8,
         reader_weight: float = 0.0,
         generated_weight: float = 0.5,
@@ -90,8 +94,9 @@ class StudentTrainer(SupervisedSliceTrainer):
         if consistency not in CONSISTENCIES:
             raise InputError("option consistency", got=repr(consistency), wanted="'hard' or 'soft'")
         for name, value in {"ramp": ramp, "start": start, "confidence": confidence, "reader_weight": reader_weight,
-                            "mixture": mixture, "prior_fraction": prior_fraction}.items():  # fmt: skip
-            if not 0 <= value <= 1:
+                            "unlabelled_share": unlabelled_share, "mixture": mixture,
+                            "prior_fraction": prior_fraction}.items():  # fmt: skip
+            if value is not None and not 0 <= value <= 1:
                 raise InputError(f"option {name}", got=value, wanted="0..1")
         for name, value in {"unlabelled_weight": unlabelled_weight, "generated_weight": generated_weight}.items():
             if value < 0:
@@ -107,7 +112,7 @@ class StudentTrainer(SupervisedSliceTrainer):
         self.segmenter = segmenter
         self.segmenter_checkpoint = Path(segmenter_checkpoint) if segmenter_checkpoint else None
         self.consistency, self.unlabelled_weight, self.ramp, self.start = consistency, unlabelled_weight, ramp, start
-        self.confidence, self.reader_weight = confidence, reader_weight
+        self.unlabelled_share, self.confidence, self.reader_weight = unlabelled_share, confidence, reader_weight
         self.generated_weight, self.generated_every = generated_weight, int(generated_every)
         self.mixture, self.prior_fraction = mixture, prior_fraction
         super().__init__(device, max_epochs, epoch_length, train_data_loader, network, loss=loss, **options)
@@ -126,31 +131,53 @@ class StudentTrainer(SupervisedSliceTrainer):
     # ---- the phase -----------------------------------------------------------------------------
     def segment(self, batch: Any) -> Terms:
         """Terms of the labelled, unlabelled and generated slices; the student sees all of them in one pass."""
-        image, label = self.warp(batch["labelled"]["image"], batch["labelled"]["label"])
-        shown, parts = [self.disguise(image, label)], {"label": (len(image), label)}
-        height = self.unlabelled_height()
-        if height > 0 and "unlabelled" in batch:
+        shown: list[torch.Tensor] = []
+        parts: dict[str, tuple[int, torch.Tensor]] = {}
+        height = self.unlabelled_height() if "unlabelled" in batch else 0.0
+        labelled, unlabelled = self.sources(height > 0)
+        if labelled:
+            image, label = self.warp(batch["labelled"]["image"], batch["labelled"]["label"])
+            shown.append(self.disguise(image, label))
+            parts["label"] = (len(image), label)
+        if unlabelled:
             clean = self.warp(batch["unlabelled"]["image"], None)[0]
             probability = self.teach(clean)
             hint = probability.argmax(dim=1, keepdim=True)
-            shown.append(self.disguise(clean, hint.to(label.dtype)))
+            shown.append(self.disguise(clean, hint.to(batch["labelled"]["label"].dtype)))
             parts["unlabelled"] = (len(clean), probability)
-        if self.generated_weight and (self.state.iteration - 1) % self.generated_every == 0:
+        if self.due_for_pairs():
             made, made_label = self.warp(*self.generated(batch))
             shown.append(self.disguise(made, made_label))
             parts["generated"] = (len(made), made_label)
         counts = [count for count, _ in parts.values()]
         logits = dict(zip(parts, self.network(torch.cat(shown)).float().split(counts), strict=True))
-        terms = {"label": self.loss(logits["label"], label.long())}
+        terms = {}
+        if "label" in parts:
+            terms["label"] = self.whole_loss(logits["label"], parts["label"][1].long())
         if "unlabelled" in parts:
             terms["unlabelled"] = height * self.agree(logits["unlabelled"], parts["unlabelled"][1])
         if "generated" in parts:
-            terms["generated"] = self.generated_weight * self.loss(logits["generated"], parts["generated"][1].long())
+            loss = self.whole_loss(logits["generated"], parts["generated"][1].long())
+            terms["generated"] = self.generated_weight * loss
         return terms
+
+    def due_for_pairs(self) -> bool:
+        """Whether this iteration shows generated pairs."""
+        due = (self.state.iteration - 1) % self.generated_every == 0
+        return bool(self.generated_weight) and due and self.done() >= self.start
+
+    def sources(self, taught: bool) -> tuple[bool, bool]:
+        """Whether this iteration shows labelled images, and unlabelled ones; ``taught``: those have a weight."""
+        if not taught or self.unlabelled_share is None:
+            return True, taught
+        # evenly spread, and the same after a resume
+        iteration, share = self.state.iteration, self.unlabelled_share
+        unlabelled = int(iteration * share) > int((iteration - 1) * share)
+        return not unlabelled, unlabelled
 
     def unlabelled_height(self) -> float:
         """Weight of the unlabelled term at this iteration."""
-        done = (self.state.iteration - 1) / max(1, self.total_iterations)
+        done = self.done()
         if done < self.start:
             return 0.0
         return self.unlabelled_weight * (min(1.0, (done - self.start) / self.ramp) if self.ramp else 1.0)
@@ -159,7 +186,7 @@ class StudentTrainer(SupervisedSliceTrainer):
     def teach(self, image: torch.Tensor) -> torch.Tensor:
         """The teacher's class probabilities ``(B, K, ...)`` of clean images."""
         probability = self.ema.average(image).float().softmax(dim=1)
-        share = self.reader_weight * (1 - (self.state.iteration - 1) / max(1, self.total_iterations))
+        share = self.reader_weight * (1 - self.done())
         if share > 0:
             slices = as_slices(image)
             read = self.segmenter(resize(slices, self.segmenter.generator.image_size)).float()
@@ -177,7 +204,7 @@ class StudentTrainer(SupervisedSliceTrainer):
         own = logits.detach()
         kept = torch.where(trusted, logits, own)
         target = torch.where(trusted, chosen, own.argmax(dim=1, keepdim=True))
-        return self.loss(kept, target)
+        return self.whole_loss(kept, target)
 
     @torch.no_grad()
     def generated(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,9 @@ from monai.losses import DiceCELoss
 from torch import nn
 
 from ..utils.checkpoint import save_checkpoint
+from ..utils.errors import InputError
 from ..utils.model_settings import write_model_settings
+from ..utils.processes import gather_batch
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
 from .schedule import warmup_cosine
@@ -29,6 +31,11 @@ class SupervisedSliceTrainer(PhaseTrainer):
         randomise: appearance randomisation ``(image, label) -> image`` (None: none, the plain baseline).
         warp: random deformation ``(image, label) -> same`` (None: none).
         clean_fraction: part of each batch that is shown unrandomised.
+        randomise_start: share of the training before any image is randomised. A network that has first learned the
+            organ as it looks in its own modality is a far better start (and teacher) than one that has to find it
+            under every appearance at once: with one labelled scan that decides.
+        randomise_ramp: share of the training over which the unrandomised part then falls from all images to
+            ``clean_fraction``.
         learning_rate: peak of a warm-up and cosine schedule of AdamW.
         weight_decay: of AdamW.
         loss: of logits and index map ``(B, 1, H, W)`` (default: cross-entropy plus Dice of the organs over
@@ -51,6 +58,8 @@ class SupervisedSliceTrainer(PhaseTrainer):
         randomise: Callable | None = None,
         warp: Callable | None = None,
         clean_fraction: float = 0.25,
+        randomise_start: float = 0.0,
+        randomise_ramp: float = 0.0,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-4,
         loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
@@ -59,7 +68,16 @@ class SupervisedSliceTrainer(PhaseTrainer):
         output_dir: str | Path | None = None,
         **options: Any,
     ) -> None:
+        shares = {
+            "clean_fraction": clean_fraction,
+            "randomise_start": randomise_start,
+            "randomise_ramp": randomise_ramp,
+        }
+        for name, value in shares.items():
+            if not 0 <= value <= 1:
+                raise InputError(f"option {name}", got=value, wanted="0..1")
         self.network = network
+        self.randomise_start, self.randomise_ramp = randomise_start, randomise_ramp
         self.randomise = randomise or (lambda image, label=None: image)
         self.warp = warp or (lambda image, label=None: (image, label))
         self.clean_fraction = clean_fraction
@@ -87,13 +105,32 @@ class SupervisedSliceTrainer(PhaseTrainer):
         """Loss of the warped and disguised slices."""
         image, label = self.warp(batch["labelled"]["image"], batch["labelled"]["label"])
         logits = self.network(self.disguise(image, label))
-        return {"label": self.loss(logits.float(), label.long())}
+        return {"label": self.whole_loss(logits.float(), label.long())}
+
+    def whole_loss(self, logits: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        """The loss of the whole batch: its Dice is not the mean of those of the processes' parts."""
+        return self.loss(*(gather_batch(part) for part in (logits, *others)))
 
     def disguise(self, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Randomise the appearance of all but a fraction of the batch."""
+        clean = self.clean_share()
+        if clean >= 1:
+            return image
         disguised = self.randomise(image, label)
-        keep = torch.rand(len(image), *[1] * (image.ndim - 1), device=image.device) < self.clean_fraction
+        keep = torch.rand(len(image), *[1] * (image.ndim - 1), device=image.device) < clean
         return torch.where(keep, image, disguised)
+
+    def done(self) -> float:
+        """Share of the training that is over."""
+        return max(0, self.state.iteration - 1) / max(1, self.total_iterations)
+
+    def clean_share(self) -> float:
+        """Chance of an image to be shown as it is, at this iteration."""
+        done = self.done()
+        if done < self.randomise_start:
+            return 1.0
+        risen = min(1.0, (done - self.randomise_start) / self.randomise_ramp) if self.randomise_ramp else 1.0
+        return 1.0 + (self.clean_fraction - 1.0) * risen
 
     # ---- bookkeeping ---------------------------------------------------------------------------
     def batch_size(self, batch: Any) -> int:
@@ -106,7 +143,7 @@ class SupervisedSliceTrainer(PhaseTrainer):
             group["lr"] = self.learning_rate * warmup_cosine(iteration, self.total_iterations)
 
     def after_iteration(self, iteration: int, batch: Any) -> None:
-        self.ema.update(self.batch_size(batch), self.state.images_seen)
+        self.ema.update(self.images_in(batch), self.state.images_seen)
 
     def extra_state(self) -> dict[str, Any]:
         return {"ema": self.ema.state_dict()}

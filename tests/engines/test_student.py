@@ -32,7 +32,7 @@ from tests.tiny_student import (
 def test_terms_are_recorded_and_summed(dims: int) -> None:
     trainer = make_trainer(4, dims=dims, start=0.5, ramp=0.5, generated_every=3)
     rows = [{k.removeprefix("student/") for k in row} for row in outputs(trainer)]
-    assert rows[0] == {"loss", "label", "generated"}
+    assert rows[0] == {"loss", "label"}  # pairs wait for the start, too
     assert rows[1] == {"loss", "label"}
     assert rows[2] == {"loss", "label"}  # the ramp begins at 0
     assert rows[3] == {"loss", "label", "unlabelled", "generated"}
@@ -117,9 +117,32 @@ def test_the_ramp(options: dict[str, float], heights: dict[int, float]) -> None:
         assert trainer.unlabelled_height() == pytest.approx(height)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_an_iteration_can_show_either_masks_or_unlabelled_slices(share: float) -> None:
+    rows = outputs(make_trainer(40, start=0.5, ramp=0.0, unlabelled_share=share, generated_weight=0.0))
+    masks = ["student/label" in row for row in rows]
+    others = ["student/unlabelled" in row for row in rows]
+    assert all(masks[:20])
+    assert not any(others[:20])
+    assert all(mask != other for mask, other in zip(masks, others, strict=True))
+    assert sum(others) == pytest.approx(20 * share, abs=1)
+
+
+def test_without_unlabelled_slices_every_iteration_shows_masks() -> None:
+    class LabelledOnly(PairedSliceLoader):
+        def batch(self, index: int) -> Any:
+            return {"labelled": super().batch(index)["labelled"]}
+
+    loader = LabelledOnly(make_bank(8), make_bank(8, seed=1), 2, 4)
+    rows = outputs(make_trainer(4, **AT_ONCE, **ALONE, unlabelled_share=0.5, train_data_loader=loader))
+    assert all("student/label" in row for row in rows)
+
+
 def test_pairs_come_every_so_often() -> None:
-    rows = outputs(make_trainer(7, generated_every=3))
+    rows = outputs(make_trainer(7, **AT_ONCE, generated_every=3))
     assert ["student/generated" in row for row in rows] == [True, False, False, True, False, False, True]
+    rows = outputs(make_trainer(7, start=0.5, ramp=0.0, generated_every=3))
+    assert ["student/generated" in row for row in rows] == [False, False, False, False, False, False, True]
 
 
 # ---- what it is without its sources --------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from tests.tiny_student import ALONE, AT_ONCE, SETTINGS, both_dims, equal, make_
         ({"unlabelled_weight": -1.0}, r"option unlabelled_weight: got -1\.0; wanted 0 or more"),
         ({"generated_weight": -1.0}, r"option generated_weight: got -1\.0; wanted 0 or more"),
         ({"generated_every": 0}, "option generated_every: got 0; wanted 1 iteration or more"),
+        ({"unlabelled_share": 1.5}, "option unlabelled_share.*0..1"),
         ({"segmenter": None}, "generated pairs without a generative model.*set generated_weight and reader_w"),
         ({**ALONE, "reader_weight": 0.5}, "wanted a SemanticGANSegmenter as segmenter"),
     ],

@@ -126,6 +126,38 @@ def test_a_fraction_of_the_slices_stays_clean():
     assert 0.18 < clean.float().mean() < 0.32
 
 
+def test_appearance_is_left_alone_at_first_and_then_changed_more_and_more():
+    calls = []
+
+    def randomise(image, label):
+        calls.append(1)
+        return image + 9
+
+    options = {"clean_fraction": 0.2, "randomise_start": 0.25, "randomise_ramp": 0.5}
+    trainer = make_trainer(100, randomise=randomise, **options)
+    shares = {}
+    for iteration in (1, 25, 26, 51, 76, 100):
+        trainer.state.iteration = iteration
+        shares[iteration] = trainer.clean_share()
+    assert shares == pytest.approx({1: 1.0, 25: 1.0, 26: 1.0, 51: 0.6, 76: 0.2, 100: 0.2})
+    trainer.state.iteration = 25
+    image = torch.zeros(400, 1, 2, 2)
+    assert torch.equal(trainer.disguise(image, image), image)
+    assert not calls  # nothing is computed that nobody sees
+    trainer.state.iteration = 51
+    assert 0.5 < (trainer.disguise(image, image) == 0).float().mean() < 0.7
+    trainer = make_trainer(100, randomise=randomise, clean_fraction=0.2, randomise_start=0.25)
+    trainer.state.iteration = 26
+    assert trainer.clean_share() == pytest.approx(0.2)  # without a ramp at once
+
+
+@pytest.mark.parametrize("option", ["clean_fraction", "randomise_start", "randomise_ramp"])
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_shares_outside_of_0_to_1_are_refused(option, value):
+    with pytest.raises(InputError, match=f"option {option}.*0..1"):
+        make_trainer(1, **{option: value})
+
+
 def test_the_schedule_is_that_of_the_encoder():
     trainer = make_trainer(300)
     groups = [{"lr": 0.0}]

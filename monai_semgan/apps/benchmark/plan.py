@@ -236,8 +236,8 @@ def _train_config(bundles: Path, method: BenchmarkMethod) -> Path:
 
 
 def _config_files(method: BenchmarkMethod, preset: Preset, bundles: Path) -> list[Path]:
-    overlays = [bundles / method.bundle / name for name in preset.overlays.get(method.name, ())]
-    return [_train_config(bundles, method), *overlays]
+    names = [*preset.overlays.get(method.name, ()), *method.overlays]
+    return [_train_config(bundles, method), *(bundles / method.bundle / name for name in names)]
 
 
 def _read_config(method: BenchmarkMethod, preset: Preset, bundles: Path) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class BenchmarkMethod:
             is not named here becomes the row ``<method>_<stage>``.
         options: settings of the bundle that make this method, whatever the preset.
         seconds: setting -> CPU seconds of one iteration with the settings of the CPU presets; empty: not timed.
+        overlays: files in the bundle's folder that are merged over ``train.json``, whatever the preset.
         after: name of a method whose cell with the same labels and seed is needed first. ``{after}`` in a text
             among the options stands for the output folder of that cell.
     """
@@ -50,6 +51,7 @@ class BenchmarkMethod:
     rows: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    overlays: Sequence[str] = ()
     after: str = ""
 
     def row(self, stage: str) -> tuple[str, str]:
@@ -122,6 +124,24 @@ BENCHMARK_METHODS: dict[str, BenchmarkMethod] = {
             seconds={"iterations": 0.274},
         ),
         BenchmarkMethod(
+            name="volume_unet",
+            title="3-D U-Net, appearance randomisation",
+            bundle="ct_liver",
+            rows={"student": ("volume_unet", "3-D U-Net, appearance randomisation")},
+            options={"student_unlabelled_weight": 0.0},
+            seconds={"student_iterations": 0.15},
+            overlays=("configs/student_only.json",),
+        ),
+        BenchmarkMethod(
+            name="student_only",
+            title="Student without a generator",
+            bundle="ct_liver",
+            rows={"student": ("student_only", "Student without a generator")},
+            options={"student_unlabelled_share": 0.5},
+            seconds={"student_iterations": 0.155},
+            overlays=("configs/student_only.json",),
+        ),
+        BenchmarkMethod(
             name="semantic_gan",
             title="SemanticGAN",
             bundle="ct_liver",
@@ -132,7 +152,9 @@ BENCHMARK_METHODS: dict[str, BenchmarkMethod] = {
             },
             # the rows of the encoder are what this training has by then: half of the budget
             seconds={
-                "warmup_iterations": 0.177, "gan_iterations": 0.43, "encoder_iterations": 0.226,
+                "warmup_iterations": 0.177,
+                "gan_iterations": 0.43,
+                "encoder_iterations": 0.226,
                 "student_iterations": 0.36,
             },
         ),
@@ -142,20 +164,24 @@ BENCHMARK_METHODS: dict[str, BenchmarkMethod] = {
 
 _CPU = {"device": "$torch.device('cpu')"}  # a budget in CPU seconds means nothing on a GPU that happens to be there
 
+_TINY_STUDENT = {"student_iterations": 2, "student_channels": [4, 8], "student_strides": [2], "stack_depth": 8}
+
 PRESETS: dict[str, Preset] = {
     row.name: row
     for row in (
         Preset(
             name="cpu",
-            about="11 min of one core for each training; 6 methods, 3 numbers of labels and 3 seeds: a night on two",
+            about="11 min of one core for each training; 7 methods, 3 numbers of labels and 3 seeds: a night on two",
             options=_CPU,
             methods={
-                # 660 s each: 3900 * .169; 3800 * .174; 3140 * .21; 2410 * .274;
+                # 660 s each: 3900 * .169; 3800 * .174; 3140 * .21; 2410 * .274; 4400 * .15; 4260 * .155
                 # 475 * .177 + 295 * .43 + 525 * .226 + 915 * .36
                 "unet_plain": {"iterations": 3900},
                 "unet_randomised": {"iterations": 3800},
                 "mean_teacher": {"iterations": 3140},
                 "adversarial_semi": {"iterations": 2410},
+                "volume_unet": {"student_iterations": 4400},
+                "student_only": {"student_iterations": 4260},
                 "semantic_gan": {
                     "warmup_iterations": 475, "gan_iterations": 295, "encoder_iterations": 525,
                     "student_iterations": 915,
@@ -167,12 +193,14 @@ PRESETS: dict[str, Preset] = {
             about="4 min of one core for each training: to see the direction, not the size, of a difference",
             options=_CPU,
             methods={
-                # 240 s each: 1420 * .169; 1380 * .174; 1140 * .21; 875 * .274;
+                # 240 s each: 1420 * .169; 1380 * .174; 1140 * .21; 875 * .274; 1600 * .15; 1550 * .155;
                 # 170 * .177 + 108 * .43 + 195 * .226 + 333 * .36
                 "unet_plain": {"iterations": 1420},
                 "unet_randomised": {"iterations": 1380},
                 "mean_teacher": {"iterations": 1140},
                 "adversarial_semi": {"iterations": 875},
+                "volume_unet": {"student_iterations": 1600},
+                "student_only": {"student_iterations": 1550},
                 "semantic_gan": {
                     "warmup_iterations": 170, "gan_iterations": 108, "encoder_iterations": 195,
                     "student_iterations": 333,
@@ -194,6 +222,8 @@ PRESETS: dict[str, Preset] = {
                 "unet_randomised": {"iterations": 12000, "mixed_precision": True},
                 "mean_teacher": {"iterations": 9000, "mixed_precision": True},
                 "adversarial_semi": {"iterations": 7500, "mixed_precision": True},
+                "volume_unet": {"student_iterations": 12000, "mixed_precision": True},
+                "student_only": {"student_iterations": 12000, "mixed_precision": True},
             },
             overlays={"semantic_gan": ("configs/gpu_128.json",)},
             timed=False,
@@ -214,12 +244,13 @@ PRESETS: dict[str, Preset] = {
                     "iterations": 4, "unet_channels": [4, 8], "unet_strides": [2], "unet_res_units": 0,
                     "discriminator_channels": [4, 8],
                 },
+                "volume_unet": _TINY_STUDENT,
+                "student_only": _TINY_STUDENT,
                 "semantic_gan": {
                     "latent_dim": 16, "channel_base": 128, "channel_max": 8, "spatial_resolution": 8,
                     "encoder_channels": [8, 8], "critic_channel_base": 128, "critic_channel_max": 8,
                     "joint_critic_channels": 4, "warmup_iterations": 2, "gan_iterations": 2, "encoder_iterations": 2,
-                    "student_iterations": 2, "student_channels": [4, 8], "student_strides": [2], "stack_depth": 8,
-                    "steps": 1,
+                    "steps": 1, **_TINY_STUDENT,
                 },
             },
             timed=False,

@@ -69,7 +69,9 @@ def test_trainings_stand_under_the_benchmark_in_mlflow(job):
     assert all(run.info.status == "FINISHED" for run in runs)
     assert "unet_randomised/ct/dice" in above.data.metrics
     tables = {artifact.path for artifact in client.list_artifacts(above.info.run_id, "tables")}
-    assert tables == {"tables/results.csv", "tables/results.md", "tables/summary.json"}
+    assert tables == {
+        "tables/results.csv", "tables/results.md", "tables/summary.json", "tables/benchmark.json",
+    }  # fmt: skip
 
 
 def test_the_same_command_again_runs_nothing_and_says_the_same(job):
