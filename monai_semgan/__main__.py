@@ -40,6 +40,19 @@ COMMANDS: dict[str, Command] = {
     "benchmark": Command(
         "monai_semgan.apps.benchmark.command", "compare the methods on the same splits with the same budget"
     ),
+    "runs": Command("monai_semgan.apps.tracked_runs.command", "list and compare tracked runs in the terminal"),
+    "mlflow-sync": Command("monai_semgan.apps.mlflow_sync", "send results that MLflow could not take at the time"),
+    "report": Command("monai_semgan.apps.report.command", "write one page about a tracked run, to read and to share"),
+    "generate": Command(
+        "monai_semgan.apps.factory.command", "make image and mask pairs with a trained generative model"
+    ),
+    "one-shot": Command(
+        "monai_semgan.apps.one_shot.command", "export the image to annotate for one-shot segmentation, read its mask"
+    ),
+    "label-app": Command(
+        "monai_semgan.apps.label.command", "serve the bundles in MONAI Label, for 3D Slicer and the browser"
+    ),
+    "check": Command("monai_semgan.apps.check", "check a bundle's settings without running it"),
     "doctor": Command("monai_semgan.apps.doctor", "check this installation and say what is missing"),
 }
 

@@ -6,29 +6,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .bundle_model import log_bundle_model
+    from .bundle_segmenter import BundleSegmenter
     from .config_check import check_configuration
     from .error_messages import show_input_errors
     from .evaluation import DomainEvaluation
     from .phantom import make_phantom, prepare_phantom
+    from .run_configuration import resolved_configuration
     from .transfer_report import TransferReport, organ_table
 
 __all__ = [
+    "BundleSegmenter",
     "DomainEvaluation",
     "TransferReport",
     "check_configuration",
+    "log_bundle_model",
     "make_phantom",
     "organ_table",
     "prepare_phantom",
+    "resolved_configuration",
     "show_input_errors",
 ]
 
 _HOME = {
+    "BundleSegmenter": "bundle_segmenter",
     "DomainEvaluation": "evaluation",
     "TransferReport": "transfer_report",
     "check_configuration": "config_check",
+    "log_bundle_model": "bundle_model",
     "make_phantom": "phantom",
     "organ_table": "transfer_report",
     "prepare_phantom": "phantom",
+    "resolved_configuration": "run_configuration",
     "show_input_errors": "error_messages",
 }
 

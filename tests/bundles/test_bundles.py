@@ -46,13 +46,33 @@ TINY = {
         "unet_strides": [2, 2],
         "discriminator_channels": [4, 4],
     },
+    "ct_liver_generative_segmentation": {
+        "tokenizer_channels": [4, 8],
+        "num_codes": 8,
+        "code_channels": 4,
+        "inverse_channels": 8,
+        "conditioning_channels": [4, 8],
+        "level_channels": 4,
+        "grid_channels": 8,
+    },
     "ct_liver_mean_teacher": {"unet_channels": [4, 8, 8], "unet_strides": [2, 2]},
+    "ct_liver_one_shot": {
+        "latent_dim": 16,
+        "channel_base": 256,
+        "channel_max": 8,
+        "encoder_channels": [8, 8],
+        "critic_channel_base": 256,
+        "critic_channel_max": 8,
+        "feature_dim": 8,
+        "prototypes": 8,
+    },
     "ct_liver_supervised": {"unet_channels": [4, 8, 8], "unet_strides": [2, 2]},
 }
 # What a training on the made-up scans needs: they show a liver and nothing else.
 ON_LIVERS = {"ct_abdomen_transfer": {"strong": ["liver"], "weak": []}}
 # Configuration entries of the network that is deployed, and of its settings, where it is not the only one.
 DEPLOYED = {"ct_liver": ("distil#network", "student_network_settings")}
+TRACED = {"ct_liver_one_shot"}  # a style generator cannot be compiled
 every_bundle = pytest.mark.parametrize("bundle", BUNDLES)
 
 
@@ -209,8 +229,9 @@ def test_values_are_changed_as_on_the_command_line(bundle: str, files: Path) -> 
     assert parser.get_parsed_content("network_settings")["image_size"] == 32
     assert parser.get_parsed_content("settings")["seed"] == 7
     trainer = parser.get_parsed_content("train#trainer")
-    batch = next(iter(trainer.data_loader))["labelled"]
-    assert batch["image"].shape == batch["label"].shape == (3, 1, 32, 32)
+    batch = next(iter(trainer.data_loader))
+    part = batch["labelled" if "labelled" in batch else "unlabelled"]  # some learn from images alone
+    assert {tuple(value.shape) for value in part.values()} == {(3, 1, 32, 32)}
     assert trainer.seed == 7
     assert parser.get_parsed_content("train#handlers#0").every == 5
 
@@ -251,6 +272,7 @@ def test_it_can_be_exported(bundle: str, tmp_path: Path) -> None:
         ckpt_file=str(tmp_path / "model.pt"),
         meta_file=config_file(bundle, "metadata"),
         config_file=config_file(bundle, "inference"),
+        use_trace=bundle in TRACED,
         checkpoint=str(tmp_path / "model.pt"),
         device="$torch.device('cpu')",
     )

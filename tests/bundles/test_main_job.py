@@ -91,16 +91,32 @@ def test_the_run_is_tracked(job: tuple[Path, Finished]) -> None:
     out = job[0] / "out"
     client = MlflowClient(f"sqlite:///{out / 'mlruns.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'ct_liver'")
-    (tracked,) = client.search_runs([experiment.experiment_id])
-    assert tracked.info.status == "FINISHED"
+    runs = client.search_runs([experiment.experiment_id])
+    (tracked,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    below = {run.data.tags["stage"]: run for run in runs if run is not tracked}
+    assert set(below) == {"gan", "encoder", "student", "evaluation"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in below.values()} == {tracked.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for stage, run in below.items():
+        prefix = "test/" if stage == "evaluation" else f"{stage}/"
+        own = {name: value for name, value in tracked.data.metrics.items() if name.startswith(prefix)}
+        assert own == run.data.metrics
     assert tracked.data.params["settings.gan_iterations"] == "2"
     assert {f"test/{stage}/{domain}/dice" for stage in ("student", "optimised") for domain in DOMAINS} <= set(
         tracked.data.metrics
     )
-    assert any(name.startswith("gan/") for name in tracked.data.metrics)
-    assert tracked.data.tags["method"] == "semantic_gan"
+    assert {
+        "gan/loss", "gan/grad_norm/generator", "gan/path_length", "gan/frechet_held_out", "gan/critic_image_held_out",
+        "gan/critic_joint_labelled", "gan/critic_joint_held_out", "student/validation_dice_ct",
+    } <= set(tracked.data.metrics)  # fmt: skip
+    assert (tracked.data.tags["method"], tracked.data.tags["bundle"]) == ("semantic_gan", "ct_liver")
+    assert "| mr_t2spir | 1 |" in tracked.data.tags["mlflow.note.content"]
     names = {path.name for path in (out / "mlruns").rglob("*")}
-    assert {"summary.json", "box_plot.png", "train.json"} <= names
+    assert {
+        "summary.json", "box_plot.png", "train.json", "resolved.json", "datalist.json", "samples.gif",
+        "latent_walk.gif", "per_case.json", "worst_first.json", "console.log", "MLmodel", "model.pt",
+    } <= names  # fmt: skip
+    assert [name for name in names if name.endswith((".pkl", ".pickle"))] == []
 
 
 def test_both_places_hold_the_same_configuration() -> None:
