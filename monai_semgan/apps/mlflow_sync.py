@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("output_dir", nargs="+", help="results folder of a training, an evaluation or a benchmark")
     parser.add_argument(
-        "--tracking-uri", help="address of the server or data base; by default the one that was meant at the time"
+        "--tracking_uri", help="address of the server or data base; by default the one that was meant at the time"
     )
 
 

@@ -156,7 +156,7 @@ def send_unsent(
             raise InputError(
                 f"MLflow at {uri}", got=f"no answer, {len(waiting)} records of {header['run_name']!r} still wait",
                 wanted="a server that runs or a data base that can be written",
-                fix="start it, or give another address with --tracking-uri; nothing is lost",
+                fix="start it, or give another address with --tracking_uri; nothing is lost",
             )  # fmt: skip
         waiting.remove()
         total += count

@@ -246,7 +246,7 @@ def test_without_unlabelled_scans_the_labelled_ones_are_tagged(data: Path, tmp_p
         ({"labelled": 3}, "no split with 3 labelled scans"),
         ({"orientations": 9}, "option orientations: got 9"),
         ({"diffusion_steps": 2, "diffusion_sigma_image": 0.0}, "self-diffusion: got steps 2"),
-        ({"adversarial_start": 2.0}, "weights of P-Net: got .*adversarial_start 2.0"),
+        ({"adversarial_start": 2.0}, "option adversarial_start: got 2.0; wanted a share"),
     ],
 )
 def test_settings_that_make_no_sense(
