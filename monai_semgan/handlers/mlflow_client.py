@@ -130,7 +130,8 @@ def global_address(tracking_uri: str | None) -> Iterator[None]:
     """Within the block MLflow's functions that take no address use this one, registry included (None: as it is)."""
     import mlflow
 
-    before = mlflow.get_tracking_uri()
+    # MLflow puts its address into the environment, where the next training of this process would take it for the user's
+    before = os.environ.get("MLFLOW_TRACKING_URI")
     if tracking_uri is not None:
         mlflow.set_tracking_uri(tracking_uri)
     try:

@@ -41,7 +41,7 @@ class UnsentRecords:
     @classmethod
     def new(cls, output_dir: Path) -> UnsentRecords:
         """Room for a new run's records."""
-        name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+        name = f"{datetime.now():%Y%m%d-%H%M%S-%f}-{uuid.uuid4().hex[:6]}"
         return cls(output_dir / UNSENT / name)
 
     @classmethod

@@ -12,7 +12,15 @@ import torch
 from .errors import InputError
 from .files import atomic_path
 
-_WRITING = ("StreamWriter", "file write", "cannot be opened", "does not exist", "failed finding central directory")
+_WRITING = (
+    "iostream error",
+    "inline_container",
+    "StreamWriter",
+    "file write",
+    "cannot be opened",
+    "does not exist",
+    "failed finding central directory",
+)
 
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
