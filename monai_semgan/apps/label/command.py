@@ -26,6 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--bundle",
         nargs="+",
+        action="extend",  # given twice, both count
         default=[],
         metavar="NAME",
         help="bundles to serve, NAME=WEIGHTS for others (default: all)",

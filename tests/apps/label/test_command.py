@@ -73,6 +73,12 @@ def test_those_installed_alone_are_pinned() -> None:
         assert versions[name] == f"=={version}"
 
 
+def test_bundles_may_be_named_together_or_one_by_one() -> None:
+    assert parse("--bundle", "a", "b=w.pt").bundle == ["a", "b=w.pt"]
+    assert parse("--bundle", "a", "--bundle", "b=w.pt").bundle == ["a", "b=w.pt"]
+    assert parse().bundle == []
+
+
 def test_all_bundles_or_those_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     everything = [source.name for source in find_bundles()]
     assert everything == sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/inference.json"))
