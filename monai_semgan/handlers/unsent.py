@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..utils import write_json_atomic, write_text_atomic
+from ..utils import atomic_path, write_json_atomic, write_text_atomic
 
 __all__ = ["UNSENT", "UnsentRecords"]
 
@@ -142,8 +142,16 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Copy a file or a folder, whole or not at all: the disk may be full."""
+    if not source.is_dir():
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+        return
+    temporary = target.with_name(f".tmp-{uuid.uuid4().hex[:12]}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target)
-    else:
-        shutil.copyfile(source, target)
+    try:
+        shutil.copytree(source, temporary)
+        temporary.replace(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

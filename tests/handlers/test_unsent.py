@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,25 @@ def test_a_torn_line_and_a_refused_record_stop_nothing(tmp_path, caplog):
     assert "refused" in caplog.text
     kept.remove()
     assert '"bad"' in (kept.folder / "refused.jsonl").read_text()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_refused_copy_leaves_nothing_half(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "made"
+    part = source / "part.json" if kind == "folder" else source
+    part.parent.mkdir(exist_ok=True)
+    part.write_text("x" * 100, encoding="utf-8")
+
+    def full(_: object, target: str | Path) -> None:
+        half = Path(target) / "part.json" if kind == "folder" else Path(target)
+        half.parent.mkdir(exist_ok=True)
+        half.write_text("x" * 10, encoding="utf-8")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree" if kind == "folder" else "copyfile", full)
+    records = UnsentRecords.new(tmp_path / "out")
+    with pytest.raises(OSError, match="No space left"):
+        records.add({"kind": "artifact", "file": str(source)})
+    left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert left == []
+    assert not records
