@@ -34,9 +34,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
-    "phantom": Command(
-        "monai_semgan.apps.phantom.command", "make a data set of synthetic abdomens (CT and MRI)"
-    ),
+    "phantom": Command("monai_semgan.apps.phantom.command", "make a data set of synthetic abdomens (CT and MRI)"),
     "benchmark": Command(
         "monai_semgan.apps.benchmark.command", "compare the methods on the same splits with the same budget"
     ),

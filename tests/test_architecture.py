@@ -118,9 +118,7 @@ def upward_imports(path: Path) -> list[str]:
 
 def test_every_module_stands_in_a_known_room() -> None:
     rooms = {room_of(dotted_name(path)) for path in MODULES} - {None}
-    assert rooms <= set(MAY_IMPORT), (
-        f"rooms that the layer table does not know: {sorted(rooms - set(MAY_IMPORT))}"
-    )
+    assert rooms <= set(MAY_IMPORT), f"rooms that the layer table does not know: {sorted(rooms - set(MAY_IMPORT))}"
 
 
 def test_lower_layers_never_import_upper_ones() -> None:
@@ -187,8 +185,7 @@ def test_no_python_in_a_bundle() -> None:
 @pytest.mark.parametrize("folder", ["monai_semgan", "tests"])
 def test_files_stay_short(folder: str) -> None:
     lengths = {
-        relative(path): len(path.read_text(encoding="utf-8").splitlines())
-        for path in (ROOT / folder).rglob("*.py")
+        relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / folder).rglob("*.py")
     }
     assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
 
@@ -196,11 +193,7 @@ def test_files_stay_short(folder: str) -> None:
 def forbidden_calls(tree: ast.Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = (
-                [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else [name.name for name in node.names]
-            )
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
             if any(name.split(".")[0] in {"pickle", "cPickle", "dill", "cloudpickle"} for name in names):
                 yield node.lineno, "imports a pickle module"
         if not isinstance(node, ast.Call):
@@ -208,20 +201,14 @@ def forbidden_calls(tree: ast.Module) -> Iterator[tuple[int, str]]:
         function = node.func
         if isinstance(function, ast.Name) and function.id in {"eval", "exec"}:
             yield node.lineno, f"calls {function.id}()"
-        if (
-            isinstance(function, ast.Attribute)
-            and function.attr == "load"
-            and ast.unparse(function.value) == "torch"
-        ):
+        if isinstance(function, ast.Attribute) and function.attr == "load" and ast.unparse(function.value) == "torch":
             given = {keyword.arg: keyword.value for keyword in node.keywords}.get("weights_only")
             if not (isinstance(given, ast.Constant) and given.value is True):
                 yield node.lineno, "calls torch.load without weights_only=True"
 
 
 def test_nothing_runs_code_from_a_file() -> None:
-    found = [
-        f"{relative(path)}:{line} {what}" for path in MODULES for line, what in forbidden_calls(parse(path))
-    ]
+    found = [f"{relative(path)}:{line} {what}" for path in MODULES for line, what in forbidden_calls(parse(path))]
     assert found == []
 
 
@@ -273,9 +260,5 @@ def test_no_paths_of_one_machine() -> None:
         except UnicodeDecodeError:
             continue  # a picture
         lines = enumerate(text.splitlines(), start=1)
-        found += [
-            f"{relative(path)}:{number} {line.strip()[:100]}"
-            for number, line in lines
-            if pattern.search(line)
-        ]
+        found += [f"{relative(path)}:{number} {line.strip()[:100]}" for number, line in lines if pattern.search(line)]
     assert found == []

@@ -22,9 +22,7 @@ def add_command(monkeypatch: pytest.MonkeyPatch, run) -> None:
 
     module.add_parser, module.run = add_parser, run
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(
-        command_line.COMMANDS, "probe", command_line.Command(module.__name__, "a test's command")
-    )
+    monkeypatch.setitem(command_line.COMMANDS, "probe", command_line.Command(module.__name__, "a test's command"))
 
 
 def test_arguments_and_exit_code_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:

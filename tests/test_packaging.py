@@ -125,9 +125,7 @@ def marked_command(marker: str) -> str:
 
 
 def test_readme_test_command_is_what_ci_runs() -> None:
-    printed = subprocess.run(
-        ["bash", str(ROOT / ".ci" / "run"), "--print"], capture_output=True, text=True, check=True
-    )
+    printed = subprocess.run(["bash", str(ROOT / ".ci" / "run"), "--print"], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == marked_command("test-command")
 
 
@@ -221,9 +219,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_every_module(wheel: Path) -> None:
     shipped = set(zipfile.ZipFile(wheel).namelist())
-    expected = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")} | {
-        "monai_semgan/py.typed"
-    }
+    expected = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")} | {"monai_semgan/py.typed"}
     assert expected - shipped == set()
 
 

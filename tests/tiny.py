@@ -113,9 +113,7 @@ def make_gan_trainer(output_dir: Path | None = None, seed: int = 0, **options: A
     return SemanticGANTrainer(output_dir=output_dir, **{**defaults, **options})
 
 
-def make_encoder_trainer(
-    output_dir: Path | None = None, seed: int = 0, **options: Any
-) -> StyleEncoderTrainer:
+def make_encoder_trainer(output_dir: Path | None = None, seed: int = 0, **options: Any) -> StyleEncoderTrainer:
     """Six iterations of stage 2."""
     torch.manual_seed(seed)
     segmenter = make_segmenter(**options.pop("generator_options", {}))

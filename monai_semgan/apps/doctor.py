@@ -180,9 +180,7 @@ def _examine_folder(folder: Path) -> Iterable[Finding]:
         return
     free = shutil.disk_usage(folder).free / 1e9
     if free < SCRATCH_GB:
-        yield Finding(
-            "note", "output folder", f"{shown}, {free:.1f} GB free", f"keep {SCRATCH_GB} GB for one run"
-        )
+        yield Finding("note", "output folder", f"{shown}, {free:.1f} GB free", f"keep {SCRATCH_GB} GB for one run")
     else:
         yield Finding("ok", "output folder", f"{shown}, {free:.0f} GB free")
 

@@ -155,9 +155,7 @@ class DomainEvaluation:
         stages = list(self.inferers)
         summary: dict[str, Any] = {
             "domains" if stage == stages[0] else stage: {
-                domain: scores
-                for domain in self.test
-                if (scores := self._summarise(domain, stage)) is not None
+                domain: scores for domain in self.test if (scores := self._summarise(domain, stage)) is not None
             }
             for stage in stages
         }
@@ -215,9 +213,7 @@ class DomainEvaluation:
         # A plain tensor would not be inverted: Invertd takes the transforms of `image` for MetaTensors alone.
         prediction = MetaTensor(torch.as_tensor(prediction)[0].detach().cpu().float())
         report = getattr(inferer, "report", None)
-        return self.postprocessing({**data, "pred": prediction})["pred"], report if isinstance(
-            report, dict
-        ) else {}
+        return self.postprocessing({**data, "pred": prediction})["pred"], report if isinstance(report, dict) else {}
 
     def _main_rows(self) -> list[dict[str, Any]]:
         stage, organ = next(iter(self.inferers)), next(iter(self.labels))
@@ -241,9 +237,7 @@ def _with_mask(domain: str, items: Sequence[Mapping[str, Any]]) -> list[Mapping[
     """The items that can be scored; the others are named in the log."""
     bare = [str(item.get("name") or item.get("image")) for item in items if not item.get("label")]
     if bare:
-        logger.warning(
-            "%s: %d test scans have no mask and are left out: %s", domain, len(bare), ", ".join(bare)
-        )
+        logger.warning("%s: %d test scans have no mask and are left out: %s", domain, len(bare), ", ".join(bare))
     return [item for item in items if item.get("label")]
 
 
@@ -264,9 +258,7 @@ def _check_grid(mask: torch.Tensor, affine: np.ndarray, reference: np.ndarray) -
             fix="look whether the mask belongs to this scan, and whether the postprocessing has Invertd",
         )  # fmt: skip
     own = getattr(mask, "affine", None)
-    if own is not None and not np.allclose(
-        np.asarray(own), affine, atol=0.5 * float(voxel_sizes(affine).min())
-    ):
+    if own is not None and not np.allclose(np.asarray(own), affine, atol=0.5 * float(voxel_sizes(affine).min())):
         raise InputError(
             "prediction and mask lie at different places", got=np.asarray(own).round(3).tolist(),
             wanted=affine.round(3).tolist(), fix="look whether the mask belongs to this scan",

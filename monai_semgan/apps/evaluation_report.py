@@ -60,9 +60,7 @@ class KeptMask:
         return np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8).reshape(self.shape)
 
 
-def write_tables(
-    output_dir: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
-) -> list[Path]:
+def write_tables(output_dir: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[Path]:
     """Write ``per_case.csv`` and ``summary.json``; returns their paths.
 
     The table has the columns ``CASE_COLUMNS``, and those of further estimates of quality that a row has.
@@ -129,9 +127,7 @@ def draw_pictures(
     return written
 
 
-def _overlay_case(
-    row: Mapping[str, Any], note: str, kept: KeptMask, labels: Mapping[str, int]
-) -> dict[str, Any]:
+def _overlay_case(row: Mapping[str, Any], note: str, kept: KeptMask, labels: Mapping[str, int]) -> dict[str, Any]:
     """One case in display orientation: rows anterior to posterior, columns patient right to left."""
     orientation = nib.orientations.ornt_transform(
         nib.orientations.io_orientation(kept.affine), nib.orientations.axcodes2ornt("PLS")
@@ -155,9 +151,7 @@ def _overlay_case(
     }  # fmt: skip
 
 
-def format_table(
-    summary: Mapping[str, Any], stages: Sequence[str], failures: Sequence[tuple[str, str]]
-) -> str:
+def format_table(summary: Mapping[str, Any], stages: Sequence[str], failures: Sequence[tuple[str, str]]) -> str:
     """The summary as text for the terminal: one line per domain and stage, then failures by name."""
     head = ("domain", "stage", "n", "Dice", "median", "HD95 mm", "ASSD mm", "volume %", "Dice < .3")
     lines = [head]
@@ -176,10 +170,7 @@ def format_table(
             if scores["failures"]:
                 notes.append(f"Dice below .3, {domain}, {stage}: {', '.join(scores['failures'])}")
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     text.insert(1, "  ".join("-" * width for width in widths))
     notes += format_quality(summary.get("quality", {}))
     notes += [f"no result, {name}: {message}" for name, message in failures]

@@ -47,9 +47,7 @@ def _is_plain(config: dict[str, Any], value: Any, seen: tuple[str, ...]) -> bool
     if not isinstance(value, str):
         return not isinstance(value, dict)
     names = [name.split("#")[0] for name in _REFERENCE.findall(value)] if value.startswith(("$", "@")) else []
-    return all(
-        name in config and name not in seen and _is_plain(config, config[name], (*seen, name)) for name in names
-    )
+    return all(name in config and name not in seen and _is_plain(config, config[name], (*seen, name)) for name in names)
 
 
 def _evaluated(parser: ConfigParser, name: str, expression: str) -> Any:

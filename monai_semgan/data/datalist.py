@@ -50,9 +50,7 @@ def load_datalist(
             f"data set folder {dataset_dir} is missing", wanted=f"a folder with {_LAYOUTS}", fix="correct the path"
         )
     if isinstance(labelled, bool) or int(labelled) < 1:
-        raise InputError(
-            "option labelled", got=labelled, wanted="the number of labelled training scans, at least 1"
-        )
+        raise InputError("option labelled", got=labelled, wanted="the number of labelled training scans, at least 1")
     if (folder / "splits.json").is_file():
         lists = _from_splits(folder, int(labelled))
     elif (folder / "datalist.json").is_file():
@@ -89,9 +87,7 @@ def _from_splits(folder: Path, labelled: int) -> dict[str, Any]:
     path = folder / "splits.json"
     splits = _read_json(path)
     if not splits.get("ct_train"):
-        raise InputError(
-            f"{path}", got=f"keys {', '.join(splits)}", wanted='a list "ct_train" of training scans'
-        )
+        raise InputError(f"{path}", got=f"keys {', '.join(splits)}", wanted='a list "ct_train" of training scans')
     splits = {key: _names(path, key, value) for key, value in splits.items()}
     train = splits["ct_train"]
     chosen = _labelled_names(path, splits, train, labelled)
@@ -161,9 +157,7 @@ def _labelled_names(path: Path, splits: Mapping[str, Any], train: list[str], lab
         raise InputError("option labelled", got=labelled, wanted=f"at most the {len(train)} training scans")
     strangers = [name for name in names if name not in train]
     if strangers:
-        raise InputError(
-            f'{path}: "labelled" names scans that are not in "ct_train"', got=", ".join(strangers)
-        )
+        raise InputError(f'{path}: "labelled" names scans that are not in "ct_train"', got=", ".join(strangers))
     return names
 
 
@@ -210,9 +204,7 @@ def _from_datalist(folder: Path, labelled: int) -> dict[str, Any]:
     validation = _entries(folder, path, content.get("validation", []), "ct", "validation")
     tests = content.get("test", [])
     tests = tests if isinstance(tests, dict) else {"ct": tests}
-    test = {
-        name: _entries(folder, path, items, name, f"test/{name}") for name, items in tests.items() if items
-    }
+    test = {name: _entries(folder, path, items, name, f"test/{name}") for name, items in tests.items() if items}
     if validation and not test:
         test = {"ct": [dict(item) for item in validation]}
     return {
@@ -230,9 +222,7 @@ def _entries(folder: Path, path: Path, entries: Any, domain: str, where: str) ->
     for number, entry in enumerate(entries):
         entry = {"image": entry} if isinstance(entry, str) else entry
         if not isinstance(entry, dict) or not entry.get("image"):
-            raise InputError(
-                f'{path}, {where}, entry {number}: no "image"', got=entry, wanted='{"image": "path"}'
-            )
+            raise InputError(f'{path}, {where}, entry {number}: no "image"', got=entry, wanted='{"image": "path"}')
         item = {"image": str(folder / entry["image"])}
         item["name"] = str(entry.get("name") or scan_name(item["image"]))
         item["domain"] = str(entry.get("domain", domain))

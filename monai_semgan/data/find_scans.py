@@ -27,14 +27,10 @@ def find_scans(dataset_dir: str | os.PathLike) -> list[dict[str, str]]:
     """
     root = Path(dataset_dir).expanduser()
     if not root.exists():
-        raise InputError(
-            f"{dataset_dir} is missing", wanted="a folder with scans, or one scan", fix="correct the path"
-        )
+        raise InputError(f"{dataset_dir} is missing", wanted="a folder with scans, or one scan", fix="correct the path")
     if root.is_file():
         if not root.name.lower().endswith((*NIFTI_SUFFIXES, *ITK_SUFFIXES)):
-            raise InputError(
-                f"{root} is not a scan", got=root.suffix or "no file ending", wanted=".nii or .nii.gz"
-            )
+            raise InputError(f"{root} is not a scan", got=root.suffix or "no file ending", wanted=".nii or .nii.gz")
         return [{"image": str(root), "name": scan_name(root)}]
     found: list[dict[str, str]] = []
     for folder, folders, files in os.walk(root):

@@ -81,9 +81,7 @@ class PairedSliceLoader:
             self._foreground = torch.nonzero(shows).flatten()
             self._background = torch.nonzero(~shows).flatten()
             if fraction > 0 and len(self._foreground) == 0:
-                raise InputError(
-                    "the labelled slice bank shows no organ", fix="check the masks and the label mapping"
-                )
+                raise InputError("the labelled slice bank shows no organ", fix="check the masks and the label mapping")
         self._passes: dict[int, tuple[int, torch.Tensor]] = {}
 
     def __len__(self) -> int:
@@ -135,9 +133,7 @@ class PairedSliceLoader:
         if self.unlabelled is None:
             return self.labelled.images[indices].to(torch.float32)
         count = len(self.unlabelled)
-        chosen = [
-            self.unlabelled.images[i] if i < count else self.labelled.images[i - count] for i in indices
-        ]
+        chosen = [self.unlabelled.images[i] if i < count else self.labelled.images[i - count] for i in indices]
         return torch.stack([image.to(torch.float32) for image in chosen])
 
     def _labelled_indices(self, index: int) -> torch.Tensor:

@@ -41,13 +41,9 @@ class SliceBank:
         if self.images.ndim != 4 or self.images.shape[1] != 1:
             raise ValueError(f"images: wanted (N, 1, H, W), got {tuple(self.images.shape)}")
         if self.labels is not None and self.labels.shape != self.images.shape:
-            raise ValueError(
-                f"labels {tuple(self.labels.shape)} do not fit images {tuple(self.images.shape)}"
-            )
+            raise ValueError(f"labels {tuple(self.labels.shape)} do not fit images {tuple(self.images.shape)}")
         if len(self.cases) != count or tuple(self.positions.shape) != (count,):
-            raise ValueError(
-                f"{count} images, but {len(self.cases)} cases and {tuple(self.positions.shape)} positions"
-            )
+            raise ValueError(f"{count} images, but {len(self.cases)} cases and {tuple(self.positions.shape)} positions")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,9 +96,7 @@ def build_slice_bank(
 
     def work(index: int) -> tuple[torch.Tensor, torch.Tensor | None] | Exception:
         try:
-            return _slices(
-                preprocessing(dict(items[index])), image_key, label_key if all(has_label) else None, dtype
-            )
+            return _slices(preprocessing(dict(items[index])), image_key, label_key if all(has_label) else None, dtype)
         except Exception as error:
             return error
 
@@ -123,9 +117,7 @@ def _slices(
 
     def to_slices(volume: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
         if volume.ndim != 4 or volume.shape[0] != 1:
-            raise InputError(
-                "preprocessing", got=f"shape {tuple(volume.shape)}", wanted="volumes (1, H, W, D)"
-            )
+            raise InputError("preprocessing", got=f"shape {tuple(volume.shape)}", wanted="volumes (1, H, W, D)")
         plain = volume.as_tensor() if hasattr(volume, "as_tensor") else volume
         return plain.detach().permute(3, 0, 1, 2).to(kind).contiguous()
 
@@ -134,11 +126,7 @@ def _slices(
 
 
 def _raise_bad(items: Sequence[Mapping[str, Any]], results: list[Any], image_key: str) -> None:
-    bad = [
-        (_name(items[i], i, image_key), result)
-        for i, result in enumerate(results)
-        if isinstance(result, Exception)
-    ]
+    bad = [(_name(items[i], i, image_key), result) for i, result in enumerate(results) if isinstance(result, Exception)]
     if bad:
         lines = "".join(f"\n  - {name}: {_cause(error)}" for name, error in bad)
         raise InputError(

@@ -136,9 +136,7 @@ class FeatureProjectorTrainer(PhaseTrainer):
         scores = []
         for _ in range(2):
             with torch.no_grad():
-                _, features = self.network.generator.generator.hidden_features(
-                    self.perturb(latents), "fixed", spatial
-                )
+                _, features = self.network.generator.generator.hidden_features(self.perturb(latents), "fixed", spatial)
             places = rotated_pixels(pixels, size) if self.independent_geometry else pixels
             projected = self.network.generator.projector.gather(features, places)
             scores.append(self.prototypes(projected.flatten(0, 1)))

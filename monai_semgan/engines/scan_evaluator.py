@@ -71,9 +71,7 @@ class ScanEvaluator(SupervisedEvaluator):
     ) -> None:
         # MONAI would decollate, postprocess and call handlers in this order with nothing in between; the
         # report has to come in after decollating (it has no batch axis), so the last two are registered here.
-        super().__init__(
-            device, val_data_loader, network, inferer=inferer, prepare_batch=prepare_batch, **kwargs
-        )
+        super().__init__(device, val_data_loader, network, inferer=inferer, prepare_batch=prepare_batch, **kwargs)
         self.failures: list[tuple[str, str]] = []
         self.completed: list[str] = []
         self._skipped = False

@@ -179,9 +179,7 @@ class SemanticGANTrainer(PhaseTrainer):
         lazy, gan = self.critic_every, "gan"
         plan = []
         if start:
-            plan.append(
-                Phase("warmup", ("generator", "encoder"), "autoencoder", self.autoencode, stop=start, clip=5.0)
-            )
+            plan.append(Phase("warmup", ("generator", "encoder"), "autoencoder", self.autoencode, stop=start, clip=5.0))
             plan.append(
                 Phase("warmup/mapping", ("generator",), "mapping", self.fit_prior, stop=start, full_precision=True)
             )

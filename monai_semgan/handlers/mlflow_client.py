@@ -155,9 +155,7 @@ def _active_run(client: Any, run_id: str) -> Iterator[None]:
         client.update_run(run_id, status=status)  # leaving the block has closed the run
 
 
-def export_model(
-    client: Any, run_id: str, network: torch.nn.Module, example: torch.Tensor, name: str
-) -> bool:
+def export_model(client: Any, run_id: str, network: torch.nn.Module, example: torch.Tensor, name: str) -> bool:
     """Log ``network`` as an MLflow model in the ``pt2`` format, with requirements given and not guessed."""
     import mlflow
     import mlflow.pytorch

@@ -109,7 +109,5 @@ class ReconstructionPreview:
             with torch.no_grad():
                 made, logits = network.reconstruct(image.to(device))
             prediction = logits.argmax(dim=1, keepdim=True).cpu() if logits.shape[1] else None
-            pictures[f"reconstruction_{name}"] = reconstruction_grid(
-                image, made.clamp(-1, 1).cpu(), label, prediction
-            )
+            pictures[f"reconstruction_{name}"] = reconstruction_grid(image, made.clamp(-1, 1).cpu(), label, prediction)
         return pictures

@@ -169,9 +169,7 @@ def _read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ())
             reader = csv.DictReader(stream)
             rows, found = list(reader), tuple(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}", fix="move it away or choose another folder"
-        ) from error
+        raise InputError(f"{path} cannot be read: {error}", fix="move it away or choose another folder") from error
     if tuple(name for name in found if name not in optional) != tuple(columns):
         raise InputError(
             f"{path} is not a report of this program", got=f"columns {found}", wanted=f"{tuple(columns)}",

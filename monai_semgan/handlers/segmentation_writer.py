@@ -157,16 +157,12 @@ def _as_label_array(pred: torch.Tensor | np.ndarray, case: str) -> np.ndarray:
     return labels
 
 
-def _on_source_grid(
-    mask: np.ndarray, affine: Any, source: str, case: str
-) -> tuple[nib.Nifti1Image, np.ndarray]:
+def _on_source_grid(mask: np.ndarray, affine: Any, source: str, case: str) -> tuple[nib.Nifti1Image, np.ndarray]:
     """NIfTI image of ``mask`` with the geometry of the file it was made from, and its affine."""
     affine = None if affine is None else np.asarray(affine, dtype=np.float64)
     if not source.lower().endswith(_NIFTI):
         if affine is None:
-            raise InputError(
-                f"{case}: position of the scan is unknown", fix="use an input format with an affine"
-            )
+            raise InputError(f"{case}: position of the scan is unknown", fix="use an input format with an affine")
         image = nib.Nifti1Image(mask, affine)
         image.set_sform(affine, code=1)  # 1: scanner coordinates
         image.set_qform(affine, code=1)

@@ -166,9 +166,7 @@ class LatentInversionInferer(Inferer):
             if chain is not None:
                 chain.end(latents.wplus)
         with torch.no_grad():
-            made, raw = network.generator(
-                latents.wplus, noise=latents.noise or "zero", spatial=latents.spatial
-            )
+            made, raw = network.generator(latents.wplus, noise=latents.noise or "zero", spatial=latents.spatial)
             return network.logits(raw), self.ncc(made, image)
 
     def _optimise(
@@ -192,9 +190,7 @@ class LatentInversionInferer(Inferer):
         encoded: torch.Tensor | None = None
         with torch.enable_grad():
             for step in range(self.steps + 1):
-                made, _ = network.generator(
-                    current.wplus, noise=current.noise or "zero", spatial=current.spatial
-                )
+                made, _ = network.generator(current.wplus, noise=current.noise or "zero", spatial=current.spatial)
                 if step % self.consistency_every == 0:
                     encoded = self._encoded(made, network)
                 loss = self._loss(made, image, target, current, start, encoded, chain)
@@ -206,9 +202,7 @@ class LatentInversionInferer(Inferer):
                 if current.noise:
                     total = total + self.noise_weight * noise_regularisation(current.noise).sum()
                 gradients = torch.autograd.grad(total, [p for p, _ in trained])
-                for (parameter, rate), gradient, group in zip(
-                    trained, gradients, optimizer.param_groups, strict=True
-                ):
+                for (parameter, rate), gradient, group in zip(trained, gradients, optimizer.param_groups, strict=True):
                     parameter.grad = gradient
                     group["lr"] = rate * self._schedule((step + 1) / self.steps)
                 optimizer.step()

@@ -53,9 +53,7 @@ class _SimilarityLoss(nn.Module, ABC):
         return values.mean() if self.reduction == "mean" else values
 
     @abstractmethod
-    def compute(
-        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None
-    ) -> torch.Tensor:
+    def compute(self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         """Loss per sample (B,)."""
 
 
@@ -104,9 +102,7 @@ class LocalNCCLoss(_SimilarityLoss):
         _check_odd("kernel_size", kernel_size)
         self.kernel_size, self.smooth = kernel_size, smooth
 
-    def compute(
-        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None
-    ) -> torch.Tensor:
+    def compute(self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         size = self.kernel_size
         # Without the sample's mean first, the variances would be small differences of large numbers.
         p = prediction - prediction.mean(dim=(2, 3), keepdim=True)
@@ -116,9 +112,7 @@ class LocalNCCLoss(_SimilarityLoss):
         p_variance = (_box(p * p, size) - p_mean**2).clamp(min=0.0)
         t_variance = (_box(t * t, size) - t_mean**2).clamp(min=0.0)
         # `smooth` on both sides: exactly 1 for equal images, flat or not; never above 1 (Cauchy-Schwarz).
-        ncc = (covariance.abs() + self.smooth) ** 2 / (
-            (p_variance + self.smooth) * (t_variance + self.smooth)
-        )
+        ncc = (covariance.abs() + self.smooth) ** 2 / ((p_variance + self.smooth) * (t_variance + self.smooth))
         return _sample_mean(1.0 - ncc.clamp(max=1.0), weight)
 
 
@@ -148,9 +142,7 @@ class MINDLoss(_SimilarityLoss):
         _check_odd("patch_size", patch_size)
         self.radius, self.patch_size, self.smooth = tuple(radius), patch_size, smooth
 
-    def compute(
-        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None
-    ) -> torch.Tensor:
+    def compute(self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         difference = [
             (self._describe(prediction, r) - self._describe(target, r)).abs().mean(dim=1) for r in self.radius
         ]
@@ -186,9 +178,7 @@ class GradientOrientationLoss(_SimilarityLoss):
             raise ValueError(f"edge: got {edge}; wanted a number above 0")
         self.edge = edge
 
-    def compute(
-        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None
-    ) -> torch.Tensor:
+    def compute(self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         p_rows, p_columns = _gradient(prediction)
         t_rows, t_columns = _gradient(target)
         p_power, t_power = p_rows**2 + p_columns**2, t_rows**2 + t_columns**2
@@ -226,9 +216,7 @@ class MultiScaleDistanceLoss(_SimilarityLoss):
             raise ValueError(f"num_scales: got {num_scales}; wanted 1 or more")
         self.order, self.num_scales = order, num_scales
 
-    def compute(
-        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None
-    ) -> torch.Tensor:
+    def compute(self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         # Linear in the images, so that one pyramid of the difference serves both.
         difference, values = prediction - target, []
         for scale in range(self.num_scales):

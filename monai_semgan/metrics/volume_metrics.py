@@ -95,9 +95,7 @@ def _overlap_and_distances(
         return {"dice": 1.0 if agree else 0.0, "hd95_mm": distance, "assd_mm": distance}
     box = _bounding_box(predicted | wanted)
     predicted, wanted = np.pad(predicted[box], 1), np.pad(wanted[box], 1)
-    dice = compute_dice(
-        torch.from_numpy(predicted)[None, None].float(), torch.from_numpy(wanted)[None, None].float()
-    )
+    dice = compute_dice(torch.from_numpy(predicted)[None, None].float(), torch.from_numpy(wanted)[None, None].float())
     # Both distances come from the same two distance lists; asking MONAI for each of them finds the lists
     # twice.
     edges_p, edges_r = get_mask_edges(predicted, wanted, crop=False)
@@ -106,9 +104,7 @@ def _overlap_and_distances(
     return {
         "dice": float(dice),
         "hd95_mm": float(max(np.percentile(to_reference, 95), np.percentile(to_prediction, 95))),
-        "assd_mm": float(
-            (to_reference.sum() + to_prediction.sum()) / (to_reference.size + to_prediction.size)
-        ),
+        "assd_mm": float((to_reference.sum() + to_prediction.sum()) / (to_reference.size + to_prediction.size)),
     }
 
 

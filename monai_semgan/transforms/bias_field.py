@@ -32,9 +32,7 @@ class BiasFieldCorrection(Transform):
         InputError: an argument is out of range, or the fit fails.
     """
 
-    def __init__(
-        self, shrink: int = 4, iterations: tuple[int, ...] = (30, 30, 20), modality: str = "auto"
-    ) -> None:
+    def __init__(self, shrink: int = 4, iterations: tuple[int, ...] = (30, 30, 20), modality: str = "auto") -> None:
         if int(shrink) < 1:
             raise InputError("option shrink", got=shrink, wanted="at least 1, e.g. 4")
         if modality not in ("auto", "ct", "mr"):

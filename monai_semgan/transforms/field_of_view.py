@@ -68,9 +68,7 @@ class NormalizeFieldOfView(InvertibleTransform):
         self.fill_value, self.inverse_fill_value = float(fill_value), float(inverse_fill_value)
         self.body_threshold = body_threshold
 
-    def __call__(
-        self, img: torch.Tensor, label: bool = False, frame: Mapping[str, Any] | None = None
-    ) -> torch.Tensor:
+    def __call__(self, img: torch.Tensor, label: bool = False, frame: Mapping[str, Any] | None = None) -> torch.Tensor:
         """Bring ``img`` (C, H, W, D) to the frame.
 
         Args:
@@ -99,9 +97,7 @@ class NormalizeFieldOfView(InvertibleTransform):
         for axis in (0, 1):
             affine[axis, axis] = frame["ratio"][axis]
             affine[axis, 3] = frame["centre"][axis] - (self.size - 1) / 2 * frame["ratio"][axis]
-        self.push_transform(
-            result, orig_size=tuple(img.shape[1:]), extra_info=extra, affine=torch.from_numpy(affine)
-        )
+        self.push_transform(result, orig_size=tuple(img.shape[1:]), extra_info=extra, affine=torch.from_numpy(affine))
         return result
 
     def inverse(self, data: torch.Tensor) -> torch.Tensor:
@@ -114,9 +110,7 @@ class NormalizeFieldOfView(InvertibleTransform):
         matrices = []
         for axis in (0, 1):
             ratio = frame["ratio"][axis]
-            positions = (torch.arange(original[axis]) - frame["centre"][axis]) / ratio + (
-                int(extra["size"]) - 1
-            ) / 2
+            positions = (torch.arange(original[axis]) - frame["centre"][axis]) / ratio + (int(extra["size"]) - 1) / 2
             kind = "nearest" if nearest else "linear"
             matrices.append(resample_matrix(data.shape[1 + axis], positions, 1 / ratio, kind))
         plain = data.as_tensor() if isinstance(data, MetaTensor) else data

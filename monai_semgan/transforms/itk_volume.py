@@ -25,9 +25,7 @@ _UNCOMPRESSED = (b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1
 _EXPORT = "export the whole series again from the PACS, without double slices and localisers"
 
 
-def read_itk_volume(
-    path: Path, what: str, series_uid: str | None
-) -> tuple[np.ndarray, np.ndarray, str | None]:
+def read_itk_volume(path: Path, what: str, series_uid: str | None) -> tuple[np.ndarray, np.ndarray, str | None]:
     """Read a folder with one DICOM series (or the one named by its UID), or one file that ITK knows.
 
     Args:
@@ -63,9 +61,7 @@ def read_itk_volume(
         return array, np.eye(4), modality  # refused by the caller, with one message for all formats
     dimension = image.GetDimension()
     affine = np.eye(4)
-    affine[:dimension, :dimension] = (
-        np.array(image.GetDirection()).reshape(dimension, dimension) * image.GetSpacing()
-    )
+    affine[:dimension, :dimension] = np.array(image.GetDirection()).reshape(dimension, dimension) * image.GetSpacing()
     affine[:dimension, 3] = image.GetOrigin()
     affine[:2] *= -1  # ITK's LPS -> RAS
     return np.ascontiguousarray(array.transpose()), affine, modality
@@ -192,7 +188,5 @@ def _itk_modality(path: Path) -> str | None:
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    value = (
-        reader.GetMetaData(_DICOM_MODALITY).strip().lower() if reader.HasMetaDataKey(_DICOM_MODALITY) else ""
-    )
+    value = reader.GetMetaData(_DICOM_MODALITY).strip().lower() if reader.HasMetaDataKey(_DICOM_MODALITY) else ""
     return value if value in ("ct", "mr") else None

@@ -112,9 +112,7 @@ class JointDiffAugment:
         mean = image.mean(dim=(1, 2, 3), keepdim=True)
         return (image - mean) * per_sample(gain, image) + mean + per_sample(shift, image)
 
-    def _move(
-        self, pair: torch.Tensor, fill: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _move(self, pair: torch.Tensor, fill: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         if self.translation == 0.0 and self.scale == 0.0 and self.rotation == 0.0:
             return pair
         batch, (height, width) = pair.shape[0], pair.shape[2:]
@@ -134,9 +132,7 @@ class JointDiffAugment:
         moved = _gather_bilinear(pair - fill, source_rows, source_columns) + fill
         return torch.where(per_sample(chosen > 0, pair), moved, pair)
 
-    def _cut_out(
-        self, pair: torch.Tensor, fill: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _cut_out(self, pair: torch.Tensor, fill: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         if self.cutout == 0.0:
             return pair
         batch, (height, width) = pair.shape[0], pair.shape[2:]

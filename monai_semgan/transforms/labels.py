@@ -56,9 +56,7 @@ class MapLabels(Transform):
                 fix="resample masks with nearest neighbour only",
             )
         values = torch.unique(torch.as_tensor(label)).tolist()
-        unknown = [
-            v for v in values if not 0 <= v <= 255 or (self.known_values and int(v) not in self.known_values)
-        ]
+        unknown = [v for v in values if not 0 <= v <= 255 or (self.known_values and int(v) not in self.known_values)]
         if unknown:
             raise InputError(
                 f"{where}: unknown label values",
@@ -129,9 +127,7 @@ def encode_label(label: torch.Tensor, num_classes: int = 2) -> torch.Tensor:
         raise ValueError(f"wanted an index map of shape (B, 1, ...), got {tuple(label.shape)}")
     index = label.long()
     if index.numel() and (int(index.min()) < 0 or int(index.max()) >= num_classes):
-        raise ValueError(
-            f"label values {int(index.min())}..{int(index.max())} do not fit {num_classes} classes"
-        )
+        raise ValueError(f"label values {int(index.min())}..{int(index.max())} do not fit {num_classes} classes")
     if num_classes == 2:
         return index.to(torch.float32) * 2 - 1
     code = torch.full((index.shape[0], num_classes, *index.shape[2:]), -1.0, device=index.device)

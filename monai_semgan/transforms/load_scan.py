@@ -81,9 +81,7 @@ class LoadScan(Transform):
                 wanted=".nii.gz, .nii or a folder with one DICOM series",
                 fix="convert the scan to NIfTI, e.g. with dcm2niix",
             )
-        array, affine, modality = (
-            _read_nifti(path, what) if is_nifti else read_itk_volume(path, what, series_uid)
-        )
+        array, affine, modality = _read_nifti(path, what) if is_nifti else read_itk_volume(path, what, series_uid)
         array = _as_volume(array, what)
         _check_affine(affine, what)
         _check_voxel_size(affine, what)
@@ -102,12 +100,7 @@ class LoadScan(Transform):
         return MetaTensor(torch.from_numpy(array)[None], meta=meta)
 
     def _check_label(self, array: np.ndarray, what: str) -> np.ndarray:
-        if (
-            not np.isfinite(array).all()
-            or array.min() < 0
-            or array.max() > 255
-            or (array != np.rint(array)).any()
-        ):
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255 or (array != np.rint(array)).any():
             raise InputError(
                 f"{what}: not a mask",
                 got=f"values from {array.min():g} to {array.max():g}, not all whole numbers in 0..255",
@@ -231,9 +224,7 @@ def _read_compressed(image: Any, path: Path) -> np.ndarray:
 def _as_volume(array: np.ndarray, what: str) -> np.ndarray:
     """Bring the data to three axes and float32, or refuse it."""
     if array.dtype.fields is not None:
-        raise InputError(
-            f"{what}: a colour image", got=str(array.dtype), wanted="one grey value a voxel", fix=_CONVERT
-        )
+        raise InputError(f"{what}: a colour image", got=str(array.dtype), wanted="one grey value a voxel", fix=_CONVERT)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == 2:
@@ -295,19 +286,13 @@ def _check_same_grid(image: MetaTensor, label: MetaTensor) -> None:
     what = f"mask {label.meta['filename_or_obj']} does not lie on its scan {image.meta['filename_or_obj']}"
     fix = "make the mask from this very scan, or resample it onto the scan (nearest neighbour)"
     if image.shape[1:] != label.shape[1:]:
-        raise InputError(
-            what, got=f"shape {tuple(label.shape[1:])}", wanted=f"{tuple(image.shape[1:])}", fix=fix
-        )
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in image.shape[1:]], [1.0], indexing="ij"), -1).reshape(
-        -1, 4
-    )
+        raise InputError(what, got=f"shape {tuple(label.shape[1:])}", wanted=f"{tuple(image.shape[1:])}", fix=fix)
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in image.shape[1:]], [1.0], indexing="ij"), -1).reshape(-1, 4)
     difference = (image.affine - label.affine).numpy()
     shift = float(np.linalg.norm(corners @ difference.T, axis=1).max())
     spacing = float(torch.linalg.vector_norm(image.affine[:3, :3], dim=0).min())
     if shift > 0.5 * spacing:
-        raise InputError(
-            what, got=f"a shift of {shift:.1f} mm", wanted=f"less than {0.5 * spacing:.1f} mm", fix=fix
-        )
+        raise InputError(what, got=f"a shift of {shift:.1f} mm", wanted=f"less than {0.5 * spacing:.1f} mm", fix=fix)
 
 
 LoadScanD = LoadScanDict = LoadScand

@@ -75,9 +75,7 @@ def _looks_like_raw_ct(values: np.ndarray, low: float) -> bool:
     mode = edges[int(count.argmax())]
     # Fat (900) to enhanced organs (1250) hold nearly everything that is not air; MRI spreads far wider.
     return bool(
-        880 <= mode <= 1160
-        and ((tissue > 850) & (tissue < 1300)).mean() > 0.75
-        and (values < 200).mean() > 0.05
+        880 <= mode <= 1160 and ((tissue > 850) & (tissue < 1300)).mean() > 0.75 and (values < 200).mean() > 0.05
     )
 
 

@@ -28,9 +28,7 @@ def resample_matrix(length: int, positions: torch.Tensor, ratio: float, kind: st
         index = torch.floor(centre + 0.5).clamp(0, length - 1)
         return ((source == index) & inside).to(torch.float32)
     if kind == "area" and ratio > 1:
-        overlap = torch.minimum(source + 0.5, centre + ratio / 2) - torch.maximum(
-            source - 0.5, centre - ratio / 2
-        )
+        overlap = torch.minimum(source + 0.5, centre + ratio / 2) - torch.maximum(source - 0.5, centre - ratio / 2)
         return (overlap.clamp_min(0) / ratio).to(torch.float32)
     if kind not in ("linear", "area"):
         raise ValueError(f'kind has to be "linear", "area" or "nearest", got {kind!r}')
@@ -43,16 +41,12 @@ def resample_matrix(length: int, positions: torch.Tensor, ratio: float, kind: st
     weights = weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-12)
     result = weights[:, reach : reach + length].clone()
     if width == 1.0:
-        missing = torch.where(
-            inside, 1 - result.sum(dim=1, keepdim=True), torch.zeros_like(centre)
-        ).clamp_min(0)
+        missing = torch.where(inside, 1 - result.sum(dim=1, keepdim=True), torch.zeros_like(centre)).clamp_min(0)
         result += missing * (source == centre.round().clamp(0, length - 1))
     return result.to(torch.float32)
 
 
-def resample_plane(
-    volume: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, fill: float
-) -> torch.Tensor:
+def resample_plane(volume: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, fill: float) -> torch.Tensor:
     """Apply matrices ``rows`` (h, H) and ``columns`` (w, W) to ``(C, H, W, D)``; outside lies ``fill``.
 
     Only the part of the source that carries weight or differs from ``fill`` is touched, which makes sparse

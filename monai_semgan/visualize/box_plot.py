@@ -105,9 +105,7 @@ def _one_box(
     offsets[np.argsort(values)] = (np.arange(len(values)) % 5 - 2) * width * 0.08
     axes.scatter(x + offsets, values, s=14, color=colour, edgecolor="white", linewidth=0.4, zorder=3)
     names = [str(row.get("name", number)) for number, row in enumerate(rows)]
-    return {
-        name: (float(x + dx), float(value)) for name, dx, value in zip(names, offsets, values, strict=True)
-    }
+    return {name: (float(x + dx), float(value)) for name, dx, value in zip(names, offsets, values, strict=True)}
 
 
 def _join(axes: Any, points: list[dict[str, tuple[float, float]]]) -> None:

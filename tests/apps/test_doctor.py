@@ -78,9 +78,7 @@ def test_no_gpu_is_a_note_not_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 @pytest.mark.parametrize(("supported", "level"), [(True, "ok"), (False, "note")])
-def test_a_gpu_is_described(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, supported: bool, level: str
-) -> None:
+def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, supported: bool, level: str) -> None:
     properties = argparse.Namespace(name="A card", total_memory=8 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

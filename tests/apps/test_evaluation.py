@@ -27,9 +27,7 @@ def folder(tmp_path):
         liver[liver == 0] = 4 * (volume[liver == 0] == -1000)  # another organ number, which is not evaluated
         item = {"name": name, "domain": domain}
         for key, array in (("image", volume), ("label", liver)):
-            item[key] = str(
-                write_scan(tmp_path / domain / f"{key}s" / f"{name}.nii.gz", array, AFFINES[orientation])
-            )
+            item[key] = str(write_scan(tmp_path / domain / f"{key}s" / f"{name}.nii.gz", array, AFFINES[orientation]))
         test[domain].append(item)
     broken = tmp_path / "mr_t2spir" / "images" / "mr1.nii.gz"
     broken.write_bytes(broken.read_bytes()[:300])

@@ -38,9 +38,7 @@ def ct_scans(subjects):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return make_phantom(
-        tmp_path_factory.mktemp("phantom") / "data", subjects=3, seed=7, dicom=True, progress=False
-    )
+    return make_phantom(tmp_path_factory.mktemp("phantom") / "data", subjects=3, seed=7, dicom=True, progress=False)
 
 
 def _centre(scan, name):

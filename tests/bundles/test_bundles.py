@@ -276,9 +276,7 @@ def test_it_can_be_exported(bundle: str, tmp_path: Path) -> None:
         checkpoint=str(tmp_path / "model.pt"),
         device="$torch.device('cpu')",
     )
-    exported, meta, extra = load_net_with_metadata(
-        str(tmp_path / "model.ts"), more_extra_files=["inference.json"]
-    )
+    exported, meta, extra = load_net_with_metadata(str(tmp_path / "model.ts"), more_extra_files=["inference.json"])
     shape = read(bundle, "metadata")["network_data_format"]["inputs"]["image"]["spatial_shape"]
     image = torch.rand(3, 1, *shape) * 2 - 1
     with torch.no_grad():

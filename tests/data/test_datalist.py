@@ -53,9 +53,7 @@ def test_splits(tmp_path: Path) -> None:
     assert lists["test"]["mr_t2spir"][0]["domain"] == "mr_t2spir"
     # Their masks lie on the disk, but must not come near the training.
     assert all(set(item) == {"image", "name", "domain"} for item in lists["unlabelled"])
-    assert all(
-        Path(item["label"]).parent.name == "labels" for item in lists["labelled"] + lists["validation"]
-    )
+    assert all(Path(item["label"]).parent.name == "labels" for item in lists["labelled"] + lists["validation"])
 
 
 def test_domains_and_own_test_list(tmp_path: Path) -> None:

@@ -66,9 +66,7 @@ def test_batches_do_not_depend_on_history_or_global_seed() -> None:
     torch.manual_seed(2)
     loader = PairedSliceLoader(*banks, batch_size=4, num_batches=6)
     backwards = [loader.batch(i) for i in reversed(range(6))][::-1]
-    assert [_numbers(b["unlabelled"]["image"]) for b in backwards] == [
-        unlabelled for _, unlabelled in expected
-    ]
+    assert [_numbers(b["unlabelled"]["image"]) for b in backwards] == [unlabelled for _, unlabelled in expected]
     assert _run(PairedSliceLoader(*banks, batch_size=4, num_batches=6, seed=1)) != expected
 
 

@@ -24,9 +24,7 @@ from monai_semgan.transforms import (
 FOLDER = os.environ.get("MONAI_SEMGAN_ABDOMEN", "")
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(
-        not Path(FOLDER, "splits.json").is_file(), reason="MONAI_SEMGAN_ABDOMEN names no scans"
-    ),
+    pytest.mark.skipif(not Path(FOLDER, "splits.json").is_file(), reason="MONAI_SEMGAN_ABDOMEN names no scans"),
 ]
 KEYS = ["image", "label"]
 

@@ -45,9 +45,7 @@ class TwoPlayers(PhaseTrainer):
     def play(self, name: str, batch: Any) -> dict[str, torch.Tensor]:
         iteration = self.state.iteration - 1
         self.ran.append((iteration, name))
-        self.frozen.append(
-            {k: all(not p.requires_grad for p in v.parameters()) for k, v in self.networks.items()}
-        )
+        self.frozen.append({k: all(not p.requires_grad for p in v.parameters()) for k, v in self.networks.items()})
         image = batch["labelled"]["image"]
         both = sum(n(image).square().mean() for n in self.networks.values())
         noise = torch.rand(())
@@ -156,11 +154,7 @@ class TestBadSteps:
     def test_bad_gradients_alone_are_skipped(self) -> None:
         def root(t: TwoPlayers) -> list[Phase]:
             # finite at zero, with an infinite gradient
-            return [
-                Phase(
-                    "s/a", ("one",), "one", lambda b: {"x": (t.networks["one"].weight * 0).abs().sqrt().sum()}
-                )
-            ]
+            return [Phase("s/a", ("one",), "one", lambda b: {"x": (t.networks["one"].weight * 0).abs().sqrt().sum()})]
 
         trainer = TwoPlayers(root, max_bad_steps=3)
         with pytest.raises(TrainingDiverged, match="gradient only"):
@@ -204,9 +198,7 @@ class TestCheckpoints:
         trainer.run()
         assert trainer.checkpoint_path is None
 
-    def test_a_write_that_fails_leaves_the_earlier_file(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_write_that_fails_leaves_the_earlier_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         trainer = TwoPlayers(output_dir=tmp_path)
         trainer.run()
         before = (tmp_path / "last.pt").read_bytes()

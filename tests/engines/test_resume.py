@@ -48,9 +48,7 @@ def flatten(state: Any, prefix: str = "") -> dict[str, Any]:
 def assert_same(a: Any, b: Any) -> None:
     a, b = flatten(a), flatten(b)
     assert a.keys() == b.keys()
-    different = [
-        k for k in a if not (torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k])
-    ]
+    different = [k for k in a if not (torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k])]
     assert not different
 
 

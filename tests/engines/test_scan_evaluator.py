@@ -36,9 +36,7 @@ def evaluator(data, **kwargs):
 def test_bad_scans_are_skipped_and_named(caplog):
     engine = evaluator(loader(1, "bad", 3))
     seen = []
-    engine.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda e: seen.append(e.state.output[0]["pred"].max().item())
-    )
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: seen.append(e.state.output[0]["pred"].max().item()))
     with caplog.at_level(logging.INFO):
         engine.run()
     assert seen == [1.0, 3.0]

@@ -37,8 +37,7 @@ def gradients(trainer: SemanticGANTrainer, terms: tuple[str, ...]) -> dict[str, 
     sum(losses[t] for t in terms).backward()
     found = dict(trainer.generator.named_parameters())
     return {
-        k: found[n].grad.clone() if found[n].grad is not None else torch.zeros_like(found[n])
-        for k, n in PARTS.items()
+        k: found[n].grad.clone() if found[n].grad is not None else torch.zeros_like(found[n]) for k, n in PARTS.items()
     }
 
 
@@ -121,9 +120,7 @@ class TestPhases:
         assert all(p.name.startswith("warmup") for p in trainer.schedule if p.due(0))
 
     def test_the_papers_training_has_no_encoder(self) -> None:
-        trainer = make_gan_trainer(
-            encoder=None, warmup_iterations=0, reconstruct_weight=0.0, path_length_weight=0
-        )
+        trainer = make_gan_trainer(encoder=None, warmup_iterations=0, reconstruct_weight=0.0, path_length_weight=0)
         names = [p.name for p in trainer.schedule]
         assert names == [
             "gan/image_critic",
@@ -209,9 +206,7 @@ class TestAverage:
     def test_follows_the_generator(self) -> None:
         trainer = make_gan_trainer()
         trainer.run()
-        for average, weight in zip(
-            trainer.ema.average.parameters(), trainer.generator.parameters(), strict=True
-        ):
+        for average, weight in zip(trainer.ema.average.parameters(), trainer.generator.parameters(), strict=True):
             torch.testing.assert_close(average, weight, atol=0.05, rtol=0.1)  # ramp-up: a short memory
 
     def test_results_are_the_average(self, tmp_path: Path) -> None:

@@ -41,16 +41,12 @@ def test_what_is_trained(choice: str) -> None:
 
 
 def test_an_unknown_choice_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="train_generator: got 'some'; wanted 'none', 'label_heads' or 'all'"
-    ):
+    with pytest.raises(ValueError, match="train_generator: got 'some'; wanted 'none', 'label_heads' or 'all'"):
         make_encoder_trainer(train_generator="some")
 
 
 def test_terms_and_their_weights() -> None:
-    trainer = make_encoder_trainer(
-        image_weight=2.0, label_weight=3.0, latent_weight=5.0, perceptual_weight=7.0
-    )
+    trainer = make_encoder_trainer(image_weight=2.0, label_weight=3.0, latent_weight=5.0, perceptual_weight=7.0)
     plain = make_encoder_trainer(perceptual_weight=1.0)
 
     def terms(t: StyleEncoderTrainer) -> dict[str, torch.Tensor]:
@@ -101,9 +97,7 @@ def test_the_encoder_learns_masks_also_from_a_read_out_generator(choice: str) ->
     """``label_trunk_gradient`` protects a trunk in training; here it is fixed, and the way to the encoder."""
 
     def gradient(scale: float) -> torch.Tensor:
-        trainer = make_encoder_trainer(
-            train_generator=choice, generator_options={"label_trunk_gradient": scale}
-        )
+        trainer = make_encoder_trainer(train_generator=choice, generator_options={"label_trunk_gradient": scale})
         torch.manual_seed(0)
         trainer.encode(make_batch())["label"].backward()
         return trainer.network.encoder.to_latents.weight.grad

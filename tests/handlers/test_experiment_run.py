@@ -35,9 +35,7 @@ def store(tmp_path_factory) -> str:
 @pytest.fixture
 def make(tmp_path, store):
     def make_run(**options) -> ExperimentRun:
-        return ExperimentRun(
-            tmp_path, "ct_liver", "SemanticGAN L8 64px seed0", **{"tracking_uri": store, **options}
-        )
+        return ExperimentRun(tmp_path, "ct_liver", "SemanticGAN L8 64px seed0", **{"tracking_uri": store, **options})
 
     return make_run
 
@@ -63,9 +61,7 @@ def artifacts(run: ExperimentRun, folder: str | None = None) -> list[str]:
 def test_a_run_with_everything(make, tmp_path):
     config = tmp_path / "train.json"
     config.write_text("{}")
-    run = make(
-        params={"gan": {"lr": 0.002}}, tags={"method": "SemanticGAN"}, artifacts=[config], device="cpu"
-    )
+    run = make(params={"gan": {"lr": 0.002}}, tags={"method": "SemanticGAN"}, artifacts=[config], device="cpu")
     assert not (tmp_path / "mlflow_run.json").exists()
     assert run.run_id is None
     run.log_metrics({"gan/loss": 1.0, "gan/r1": 0.1}, step=64)

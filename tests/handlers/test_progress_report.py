@@ -54,10 +54,7 @@ def test_iterations_when_no_total_is_known(clock):
     stream, engine = io.StringIO(), trainer(clock, seconds=20)
     ProgressReport("l_net", keys=("other", "missing"), stream=stream).attach(engine)
     engine.run([0] * 3, max_epochs=2)
-    assert (
-        stream.getvalue().splitlines()[0]
-        == "l_net 1/6 iterations | 0.05 iterations/s | 1 min 40 s left | other 3"
-    )
+    assert stream.getvalue().splitlines()[0] == "l_net 1/6 iterations | 0.05 iterations/s | 1 min 40 s left | other 3"
 
 
 def test_a_terminal_gets_one_line_with_a_bar(clock):

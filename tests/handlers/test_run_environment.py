@@ -12,9 +12,7 @@ from monai_semgan.handlers.run_environment import describe_datasets, hash_files,
 
 
 def test_nested_settings_become_flat_and_short():
-    flat = flatten_params(
-        {"gan": {"lr": 0.002, "betas": [0, 0.99]}, "name": "x" * 900, "a#b": None, "empty": {}}
-    )
+    flat = flatten_params({"gan": {"lr": 0.002, "betas": [0, 0.99]}, "name": "x" * 900, "a#b": None, "empty": {}})
     assert flat["gan.lr"] == "0.002"
     assert flat["gan.betas"] == "[0, 0.99]"
     assert len(flat["name"]) == 500
@@ -36,9 +34,7 @@ def test_the_hash_depends_on_who_is_where_and_on_nothing_else():
     assert len(datalist_hash(split)) == 64
     assert datalist_hash(split) != datalist_hash({**split, "labelled": ["ct01"]})
     assert datalist_hash({"a": ["ct01"]}) != datalist_hash({"b": ["ct01"]})
-    assert datalist_hash({"a": [{"image": "/x/ct01.nii.gz"}]}) == datalist_hash(
-        {"a": [{"image": "ct01.nii.gz"}]}
-    )
+    assert datalist_hash({"a": [{"image": "/x/ct01.nii.gz"}]}) == datalist_hash({"a": [{"image": "ct01.nii.gz"}]})
 
 
 def test_tags_name_versions_and_command_but_no_machine(monkeypatch):

@@ -141,8 +141,6 @@ def test_an_engine_without_images_counts_iterations():
 def test_validation():
     run, engine = Recorder(), Engine(lambda engine, batch: None)
     TrackValidation(run, step=lambda: 128).attach(engine)
-    engine.add_event_handler(
-        Events.EPOCH_COMPLETED, lambda engine: engine.state.metrics.update(dice=0.5, name="x")
-    )
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.state.metrics.update(dice=0.5, name="x"))
     engine.run([0], max_epochs=1)
     assert run.rows == [(128, {"validation/dice": 0.5})]

@@ -104,9 +104,7 @@ def test_optimised_noise_must_beat_the_encoders_answer_without_noise(network, im
             if name.endswith("noise_strength"):
                 parameter.fill_(1.0)
     before, astray, well = (
-        LatentInversionInferer(
-            steps=s, optimise_noise=True, trust_weight=0.0, curve_weight=0.0, learning_rate=r
-        )
+        LatentInversionInferer(steps=s, optimise_noise=True, trust_weight=0.0, curve_weight=0.0, learning_rate=r)
         for s, r in ((0, 0.05), (4, 50.0), (25, 0.05))
     )
     for inferer in (before, astray, well):
@@ -245,9 +243,7 @@ class TestOptions:
     def test_trust_holds_the_latents(self, network, images) -> None:
         def distance(weight: float) -> float:
             used = []
-            hook = network.generator.register_forward_pre_hook(
-                lambda m, args: used.append(args[0].detach().clone())
-            )
+            hook = network.generator.register_forward_pre_hook(lambda m, args: used.append(args[0].detach().clone()))
             LatentInversionInferer(steps=10, trust_weight=weight)(images, network)
             hook.remove()
             return (used[-1] - used[0]).square().mean().item()

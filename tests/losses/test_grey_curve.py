@@ -87,9 +87,7 @@ def test_gradient_agrees_with_finite_differences() -> None:
     prediction, target = picture(0.25).clamp(-0.95, 0.95).requires_grad_(), -picture()
     (gradient,) = torch.autograd.grad(loss(prediction, target), prediction)
     for seed in range(3):
-        direction = (
-            torch.randn(prediction.shape, generator=torch.Generator().manual_seed(seed)) + gradient.sign()
-        )
+        direction = torch.randn(prediction.shape, generator=torch.Generator().manual_seed(seed)) + gradient.sign()
         h = 1e-3
         with torch.no_grad():
             change = loss(prediction + h * direction, target) - loss(prediction - h * direction, target)

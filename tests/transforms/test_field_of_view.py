@@ -27,9 +27,7 @@ CENTRE, RADII = (80, 62), (45, 52)
 def _body(shape=SHAPE, centre=CENTRE, radii=RADII) -> tuple[np.ndarray, np.ndarray]:
     """HU volume in RAS-like axes (x, y, z) and an organ mask."""
     i, j, k = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
-    volume = np.where(
-        ((i - centre[0]) / radii[0]) ** 2 + ((j - centre[1]) / radii[1]) ** 2 <= 1, 50.0, -1000.0
-    )
+    volume = np.where(((i - centre[0]) / radii[0]) ** 2 + ((j - centre[1]) / radii[1]) ** 2 <= 1, 50.0, -1000.0)
     organ = ((i - centre[0] - 14) / 18) ** 2 + ((j - centre[1] + 9) / 24) ** 2 + ((k - 3) / 2.6) ** 2 <= 1
     volume[organ] = 130
     return volume.astype(np.float32), organ.astype(np.uint8)
@@ -91,13 +89,9 @@ def test_predictions_return_to_the_file_grid(tmp_path: Path, codes, spacing, til
     assert nib.aff2axcodes(data["image"].affine.numpy()) == ("P", "L", "S")
     # Whoever predicts works on batches, and gives results that know nothing of the steps before.
     batch = list_data_collate([data])
-    batch["pred"] = MetaTensor(
-        torch.cat([1 - batch["label"].float(), batch["label"].float()], dim=1).as_tensor()
-    )
+    batch["pred"] = MetaTensor(torch.cat([1 - batch["label"].float(), batch["label"].float()], dim=1).as_tensor())
     item = decollate_batch(batch)[0]
-    item = Invertd("pred", transform=preprocessing, orig_keys="image", nearest_interp=False, to_tensor=True)(
-        item
-    )
+    item = Invertd("pred", transform=preprocessing, orig_keys="image", nearest_interp=False, to_tensor=True)(item)
     pred = item["pred"]
     assert tuple(pred.shape) == (2, *stored.shape)
     np.testing.assert_allclose(pred.affine.numpy(), affine, atol=1e-6)
@@ -113,9 +107,7 @@ def test_nearest_and_integer_predictions_stay_masks(tmp_path: Path) -> None:
     data = preprocessing({"image": str(tmp_path / "a.nii.gz"), "label": str(tmp_path / "m.nii.gz")})
     for nearest, pred in ((True, data["label"].float() * 7), (False, data["label"] * 7)):
         data["pred"] = MetaTensor(pred.as_tensor())
-        out = Invertd("pred", transform=preprocessing, orig_keys="image", nearest_interp=nearest)(dict(data))[
-            "pred"
-        ]
+        out = Invertd("pred", transform=preprocessing, orig_keys="image", nearest_interp=nearest)(dict(data))["pred"]
         assert set(out.unique().tolist()) == {0, 7}
         assert _dice(out[0].numpy() > 0, organ > 0) > 0.97
 
@@ -183,9 +175,7 @@ def test_lungs_and_their_thin_wall_belong_to_the_body() -> None:
 
 def test_fit_body_fills_the_frame() -> None:
     for radii in ((30, 40), (45, 52)):
-        out = NormalizeFieldOfView(size=64, fov_mm=None, fit="body", margin=0.0)(
-            _meta(_scaled(_body(radii=radii)[0]))
-        )
+        out = NormalizeFieldOfView(size=64, fov_mm=None, fit="body", margin=0.0)(_meta(_scaled(_body(radii=radii)[0])))
         inside = torch.nonzero(out[0, :, :, 3] > -0.5)
         assert int((inside.max(0).values - inside.min(0).values).max()) >= 58
 
@@ -222,13 +212,9 @@ def test_three_way_labels_take_the_largest_share() -> None:
     label = np.zeros((8, 8, 1), np.uint8)
     label[:, :3], label[:, 3:5] = 1, 2  # shares of one big pixel: 3/8, 2/8, background 3/8 less one row below
     label[0, 5:] = 1
-    out = NormalizeFieldOfView(size=2)(
-        _meta(label), label=True, frame={"centre": [3.5, 3.5], "ratio": [8.0, 8.0]}
-    )
+    out = NormalizeFieldOfView(size=2)(_meta(label), label=True, frame={"centre": [3.5, 3.5], "ratio": [8.0, 8.0]})
     assert set(out.unique().tolist()) <= {0, 1, 2}
-    one = NormalizeFieldOfView(size=3)(
-        _meta(label), label=True, frame={"centre": [3.5, 3.5], "ratio": [8.0, 8.0]}
-    )
+    one = NormalizeFieldOfView(size=3)(_meta(label), label=True, frame={"centre": [3.5, 3.5], "ratio": [8.0, 8.0]})
     assert int(one[0, 1, 1, 0]) == 1  # 27 of 64 voxels, against 21 of background and 16 of the other organ
 
 

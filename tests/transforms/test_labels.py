@@ -44,9 +44,7 @@ def test_metadata_and_missing_masks() -> None:
 
 @pytest.mark.parametrize(("classes", "channels"), [(2, 1), (3, 3), (14, 14)])
 def test_encoding_is_undone_by_decoding(classes: int, channels: int) -> None:
-    label = torch.randint(
-        0, classes, (2, 1, 6, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    label = torch.randint(0, classes, (2, 1, 6, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     code = encode_label(label, classes)
     assert code.shape == (2, channels, 6, 5)
     assert set(code.unique().tolist()) == {-1.0, 1.0}

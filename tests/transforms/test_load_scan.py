@@ -111,9 +111,7 @@ def test_missing_mask_key(tmp_path: Path) -> None:
         LoadScand(["image", "label"])({"image": image})
 
 
-def write_dicom(
-    folder: Path, array: np.ndarray, modality: str = "CT", uid: str = "1.2.3", leave_out=()
-) -> None:
+def write_dicom(folder: Path, array: np.ndarray, modality: str = "CT", uid: str = "1.2.3", leave_out=()) -> None:
     """Write an axial series ``(x, y, z)`` with rescale -1024, 1.5 x 1.5 x 5 mm, as a scanner would.
 
     ITK stores ``(value - intercept) / slope`` when it is given the rescale tags.
@@ -167,9 +165,7 @@ def test_dicom_folders_that_are_not_one_whole_series(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 series"):
         LoadScan()(tmp_path / "two")
     uid = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(tmp_path / "two"))[0]
-    assert (
-        LoadScand("image")({"image": tmp_path / "two", "series_uid": uid})["image"].meta["modality"] == "mr"
-    )
+    assert LoadScand("image")({"image": tmp_path / "two", "series_uid": uid})["image"].meta["modality"] == "mr"
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="no DICOM series"):
         LoadScan()(tmp_path / "none")

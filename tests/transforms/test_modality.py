@@ -14,17 +14,13 @@ RNG = np.random.default_rng(0)
 def _ct(low: float = -1000.0) -> np.ndarray:
     """Air, lung, fat, organs and bone in HU."""
     parts = [(low, 0, 5000), (-800, 60, 500), (-100, 15, 2000), (60, 25, 4000), (500, 200, 300)]
-    return np.concatenate([RNG.normal(m, s, n).clip(low, 2500).round() for m, s, n in parts]).astype(
-        np.float32
-    )
+    return np.concatenate([RNG.normal(m, s, n).clip(low, 2500).round() for m, s, n in parts]).astype(np.float32)
 
 
 def _mr(scale: float = 1.0) -> np.ndarray:
     """Noise, dark and bright tissue."""
     noise = np.abs(RNG.normal(0, 4, 5000)) * scale
-    tissue = np.concatenate(
-        [RNG.normal(m, s, n) for m, s, n in ((120, 30, 3000), (340, 60, 2500), (700, 90, 400))]
-    )
+    tissue = np.concatenate([RNG.normal(m, s, n) for m, s, n in ((120, 30, 3000), (340, 60, 2500), (700, 90, 400))])
     return np.concatenate([noise, np.abs(tissue) * scale]).astype(np.float32)
 
 

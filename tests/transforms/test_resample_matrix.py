@@ -20,13 +20,9 @@ def test_inside_rows_sum_to_one_and_outside_ones_to_nothing(kind: str, ratio: fl
 def test_a_ramp_stays_a_ramp(ratio: float) -> None:
     positions = torch.tensor([12.25, 15.0, 20.6])
     ramp = torch.arange(40.0)
-    torch.testing.assert_close(
-        resample_matrix(40, positions, ratio, "linear") @ ramp, positions, atol=2e-2, rtol=0
-    )
+    torch.testing.assert_close(resample_matrix(40, positions, ratio, "linear") @ ramp, positions, atol=2e-2, rtol=0)
     if ratio > 1:
-        torch.testing.assert_close(
-            resample_matrix(40, positions, ratio, "area") @ ramp, positions, atol=0.1, rtol=0
-        )
+        torch.testing.assert_close(resample_matrix(40, positions, ratio, "area") @ ramp, positions, atol=0.1, rtol=0)
 
 
 def test_outermost_half_voxel_takes_the_outermost_value() -> None:

@@ -13,9 +13,7 @@ from monai_semgan.utils import InputError
 
 def _raw_ct() -> torch.Tensor:
     rng = np.random.default_rng(0)
-    hu = np.concatenate(
-        [np.full(5000, -1024.0), rng.normal(-100, 15, 2000), rng.normal(60, 25, 4000)]
-    ).round()
+    hu = np.concatenate([np.full(5000, -1024.0), rng.normal(-100, 15, 2000), rng.normal(60, 25, 4000)]).round()
     return torch.from_numpy(hu.astype(np.float32)).reshape(1, 100, 110, 1)
 
 

@@ -27,9 +27,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         read_model_settings(weights)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("{", "no valid JSON"), ("[1]", "wanted a JSON object"), ("", "JSON")]
-)
+@pytest.mark.parametrize(("text", "message"), [("{", "no valid JSON"), ("[1]", "wanted a JSON object"), ("", "JSON")])
 def test_damaged_settings_are_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "model.pt").touch()
     (tmp_path / "model.json").write_text(text)

@@ -54,9 +54,7 @@ def export_annotation(
         raise InputError("export", got=f"scale {scale}, candidates {candidates}", wanted="1 or more of both")
     out = make_output_folder(out)
     if (out / "shots.pt").exists():
-        raise InputError(
-            f"folder {out}", got="an annotation", wanted="a folder without one", fix="give another --out"
-        )
+        raise InputError(f"folder {out}", got="an annotation", wanted="a folder without one", fix="give another --out")
     network, settings = load_untaught(run_dir)
     latents, points = draw_candidates(network.generator, candidates, truncation, seed)
     chosen = choose_medoids(points, number)
@@ -88,9 +86,7 @@ def export_annotation(
     return written
 
 
-def read_annotation(
-    annotation: str | Path, masks: Sequence[str | Path], organs: Sequence[str] = ("liver",)
-) -> Shots:
+def read_annotation(annotation: str | Path, masks: Sequence[str | Path], organs: Sequence[str] = ("liver",)) -> Shots:
     """Read the masks that were drawn on the exported images, check them, and keep them in ``shots.pt``.
 
     Args:

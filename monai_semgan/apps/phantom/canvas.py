@@ -13,9 +13,7 @@ import numpy as np
 __all__ = ["Canvas", "Window", "intersect", "smooth_noise", "unite"]
 
 
-def smooth_noise(
-    rng: np.random.Generator, shape: Sequence[int], spacing: Sequence[float], scale: float
-) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, shape: Sequence[int], spacing: Sequence[float], scale: float) -> np.ndarray:
     """Draw a smooth random field: cubic B-splines on a lattice of ``scale`` mm, zero mean, unit variance.
 
     Args:
@@ -64,9 +62,7 @@ class Window:
         self.fine_noise = canvas.fine_noise[index]
         self.empty = self.body.size == 0
 
-    def ellipsoid(
-        self, centre: Sequence[float], radii: Sequence[float], axes: np.ndarray | None = None
-    ) -> np.ndarray:
+    def ellipsoid(self, centre: Sequence[float], radii: Sequence[float], axes: np.ndarray | None = None) -> np.ndarray:
         """Approximate distance (mm) to an ellipsoid; ``axes`` (3, 3) holds its axes as rows."""
         p = [self.x - centre[0], self.y - centre[1], self.z - centre[2]]
         if axes is not None:
@@ -78,9 +74,7 @@ class Window:
         """Distance (mm) to a chain of tapering capsules through ``points`` with ``radii``."""
         total = None
         for a, b, ra, rb in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-            d = self._capsule(
-                np.asarray(a, np.float32), np.asarray(b, np.float32), np.float32(ra), np.float32(rb)
-            )
+            d = self._capsule(np.asarray(a, np.float32), np.asarray(b, np.float32), np.float32(ra), np.float32(rb))
             total = d if total is None else (np.minimum(total, d) if k == 0 else unite(total, d, k))
         return total
 
@@ -88,9 +82,7 @@ class Window:
         px, py, pz = self.x - a[0], self.y - a[1], self.z - a[2]
         e = b - a
         t = np.clip((px * e[0] + py * e[1] + pz * e[2]) / max(float(e @ e), 1e-6), 0, 1)
-        return np.sqrt((px - t * e[0]) ** 2 + (py - t * e[1]) ** 2 + (pz - t * e[2]) ** 2) - (
-            ra + t * (rb - ra)
-        )
+        return np.sqrt((px - t * e[0]) ** 2 + (py - t * e[1]) ** 2 + (pz - t * e[2]) ** 2) - (ra + t * (rb - ra))
 
 
 class Canvas:
@@ -121,8 +113,7 @@ class Canvas:
         self.shape = tuple(int(np.ceil((h - l) / s)) for l, h, s in zip(low, high, spacing, strict=True))  # noqa: E741
         self.body = np.zeros(self.shape, np.uint8)
         self.axes = [
-            (o + s * np.arange(n)).astype(np.float32)
-            for o, s, n in zip(low, spacing, self.shape, strict=True)
+            (o + s * np.arange(n)).astype(np.float32) for o, s, n in zip(low, spacing, self.shape, strict=True)
         ]
         grids = np.ix_(*self.axes)
         self.warped = [g + np.float32(warp) * smooth_noise(rng, self.shape, spacing, 70) for g in grids]
@@ -143,9 +134,7 @@ class Canvas:
         """The whole volume."""
         return Window(self, (slice(None),) * 3)
 
-    def paint(
-        self, window: Window, where: np.ndarray, structure: int, over: Sequence[int] | None = None
-    ) -> None:
+    def paint(self, window: Window, where: np.ndarray, structure: int, over: Sequence[int] | None = None) -> None:
         """Set ``structure`` where ``where`` holds; with ``over`` only on top of those structures."""
         if over is not None:
             table = np.zeros(256, bool)

@@ -19,15 +19,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         description="Make made-up three-dimensional abdominal subjects as CT and MRI, with masks.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument(
-        "--subjects", type=int, default=36, help="how many subjects, at least 3 (default: 36)"
-    )
+    parser.add_argument("--subjects", type=int, default=36, help="how many subjects, at least 3 (default: 36)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the population (default: 0)")
     for part in ("train", "val", "test"):
         parser.add_argument(f"--{part}", type=int, default=None, help=f"how many of them are {part} subjects")
-    parser.add_argument(
-        "--all-modalities", action="store_true", help="MRI of training and validation subjects too"
-    )
+    parser.add_argument("--all-modalities", action="store_true", help="MRI of training and validation subjects too")
     parser.add_argument("--dicom", action="store_true", help="also write every scan as a DICOM series")
     parser.add_argument("--workers", type=int, default=2, help="threads (default: 2)")
     return parser

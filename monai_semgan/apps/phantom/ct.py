@@ -65,9 +65,7 @@ def _add_table(image: np.ndarray, subject: Subject, grid: ScanGrid, hu: float) -
 def _noise(image: np.ndarray, grid: ScanGrid, rng: np.random.Generator) -> np.ndarray:
     """Noise of about unit deviation in a middle-sized liver, grainy, stronger deep inside big bodies."""
     noise = rng.standard_normal(image.shape, dtype=np.float32)
-    noise = ndimage.gaussian_filter(noise, (0.75, 0.75, 0)) - 0.6 * ndimage.gaussian_filter(
-        noise, (2.2, 2.2, 0)
-    )
+    noise = ndimage.gaussian_filter(noise, (0.75, 0.75, 0)) - 0.6 * ndimage.gaussian_filter(noise, (2.2, 2.2, 0))
     noise /= noise.std()
     water = np.clip(image / 1000 + 1, 0, 1.6)
     # Half the length of the rays through a point, from the water-equivalent size of its slice.

@@ -158,18 +158,14 @@ def scan_subject(seed: int, number: int, domains: list[str]) -> Iterator[tuple[s
             yield domain, scan_mri(subject, domain, (seed, number, 3))
 
 
-def split_subjects(
-    subjects: int, train: int | None = None, val: int | None = None, test: int | None = None
-) -> dict:
+def split_subjects(subjects: int, train: int | None = None, val: int | None = None, test: int | None = None) -> dict:
     """Split ph000, ph001 ... into CT training, CT validation and test subjects, with nested labelled lists.
 
     Raises:
         InputError: a part is empty or the parts do not add up to ``subjects``.
     """
     if subjects < 3:
-        raise InputError(
-            "number of phantom subjects", got=subjects, wanted="3 or more (training, validation, test)"
-        )
+        raise InputError("number of phantom subjects", got=subjects, wanted="3 or more (training, validation, test)")
     if train is None and val is None and test is None:
         val = max(1, round(subjects / 9))
         test = max(1, round(subjects * 2 / 9))

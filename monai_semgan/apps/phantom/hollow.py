@@ -14,9 +14,7 @@ from .trunk import Trunk
 __all__ = ["paint_bowel", "paint_esophagus", "paint_stomach"]
 
 
-def paint_stomach(
-    canvas: Canvas, trunk: Trunk, d: np.ndarray, below: np.ndarray, rng: np.random.Generator
-) -> None:
+def paint_stomach(canvas: Canvas, trunk: Trunk, d: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> None:
     """Paint the stomach from the left dome over the midline, full or collapsed, with its gas at the front."""
     a, b = trunk.half_width, trunk.half_depth
     full = rng.uniform(0.35, 1.1)
@@ -65,9 +63,7 @@ def paint_esophagus(canvas: Canvas, trunk: Trunk, rng: np.random.Generator) -> N
     canvas.paint(w, shape < 0, INDEX["esophagus"], over)
 
 
-def paint_bowel(
-    canvas: Canvas, trunk: Trunk, d: np.ndarray, below: np.ndarray, rng: np.random.Generator
-) -> None:
+def paint_bowel(canvas: Canvas, trunk: Trunk, d: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> None:
     """Paint mesenteric vessels, loops of small bowel, and the colon around them."""
     inside = (d < -5) & (below < -6)
     _paint_mesentery(canvas, trunk, inside, rng)
@@ -104,14 +100,10 @@ def _paint_mesentery(canvas: Canvas, trunk: Trunk, inside: np.ndarray, rng: np.r
         canvas.paint(w, (shape < 0) & inside[w.index], INDEX["mesenteric_vessel"], [INDEX["visceral_fat"]])
 
 
-def _paint_loop(
-    canvas: Canvas, trunk: Trunk, inside: np.ndarray, contrast: bool, rng: np.random.Generator
-) -> None:
+def _paint_loop(canvas: Canvas, trunk: Trunk, inside: np.ndarray, contrast: bool, rng: np.random.Generator) -> None:
     """Paint one bent piece of small bowel, mostly low and left; later loops push earlier ones aside."""
     a, b = trunk.half_width, trunk.half_depth
-    centre = np.array(
-        [rng.normal(0.10 * a, 0.30 * a), rng.normal(0.30 * b, 0.25 * b), rng.uniform(trunk.bottom, -92)]
-    )
+    centre = np.array([rng.normal(0.10 * a, 0.30 * a), rng.normal(0.30 * b, 0.25 * b), rng.uniform(trunk.bottom, -92)])
     heading = rng.standard_normal(3) * (1, 0.7, 0.5)
     points = [centre]
     for _ in range(3):

@@ -91,9 +91,7 @@ def _signals(subject: Subject, sequence: Sequence) -> tuple[np.ndarray, np.ndarr
     """Water and fat signal of every fine voxel, float32, from the signal equation of the sequence."""
     t, te = subject.tissue, sequence.te
 
-    def weight(
-        t1: np.ndarray | float, t2: np.ndarray | float, t2_star: np.ndarray | float
-    ) -> np.ndarray | float:
+    def weight(t1: np.ndarray | float, t2: np.ndarray | float, t2_star: np.ndarray | float) -> np.ndarray | float:
         e1 = np.exp(-sequence.tr / np.asarray(t1))
         if sequence.kind == "spin_echo":  # S = PD (1 - E1) exp(-TE / T2)
             return (1 - e1) * np.exp(-te / np.asarray(t2))
@@ -105,9 +103,7 @@ def _signals(subject: Subject, sequence: Sequence) -> tuple[np.ndarray, np.ndarr
     water = t.pd * (1 - t.fat) * weight(t.t1, t.t2, t.t2_star) * flow
     fat = t.pd * t.fat * weight(FAT_T1, FAT_T2, FAT_T2_STAR)
     modulation = 1 + t.mr_texture[subject.body] * subject.texture
-    return water[subject.body].astype(np.float32) * modulation, fat[subject.body].astype(
-        np.float32
-    ) * modulation
+    return water[subject.body].astype(np.float32) * modulation, fat[subject.body].astype(np.float32) * modulation
 
 
 def _draw_grid(subject: Subject, rng: np.random.Generator) -> ScanGrid:
@@ -124,9 +120,7 @@ def _draw_grid(subject: Subject, rng: np.random.Generator) -> ScanGrid:
 def _relative(grid: ScanGrid, subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates (X, 1, 1), (1, Y, 1), (1, 1, Z): the body's edges are at -1 and 1, head at 1."""
     half_x, half_y = subject.trunk.half_size
-    x, y, z = np.ix_(
-        *(o + s * np.arange(n) for o, s, n in zip(grid.low, grid.spacing, grid.size, strict=True))
-    )
+    x, y, z = np.ix_(*(o + s * np.arange(n) for o, s, n in zip(grid.low, grid.spacing, grid.size, strict=True)))
     return x / half_x, y / half_y, (z + 80) / 110
 
 
@@ -145,9 +139,7 @@ def _fat_left(sequence: Sequence, field: np.ndarray, subject: Subject, grid: Sca
     """Share of fat that survives suppression: it fails where the main field is off, near the borders."""
     x, _, z = _relative(grid, subject)
     border = np.clip(np.abs(x) - 0.62, 0, None) * 0.6 + np.clip(np.abs(z) - 0.75, 0, None) * 0.5
-    return np.clip(
-        sequence.fat_left + border * np.clip(0.5 + 0.6 * field, 0, 2) + 0.03 * np.clip(field, 0, 3), 0, 0.9
-    )
+    return np.clip(sequence.fat_left + border * np.clip(0.5 + 0.6 * field, 0, 2) + 0.03 * np.clip(field, 0, 3), 0, 0.9)
 
 
 def _ghost(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:

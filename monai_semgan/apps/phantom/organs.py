@@ -128,9 +128,7 @@ def paint_spleen(canvas: Canvas, trunk: Trunk, organs: Organs, d: np.ndarray, be
     """Paint the spleen, a crescent on the left back wall under the diaphragm."""
     along, thick, tall = organs.spleen
     half, depth = trunk.half_width, trunk.half_depth
-    w = canvas.window(
-        [(0.2 * half, -depth, organs.spleen_z - tall), (half, depth * 0.8, organs.spleen_z + tall)], 2
-    )
+    w = canvas.window([(0.2 * half, -depth, organs.spleen_z - tall), (half, depth * 0.8, organs.spleen_z + tall)], 2)
     arc = (np.arctan2(-w.y, w.x) - organs.spleen_angle) * 0.8 * half + 0.35 * (w.z - organs.spleen_z)
     level = d[w.index] + 4 + thick * 0.9
     q = np.sqrt((arc / along) ** 2 + (level / thick) ** 2 + ((w.z - organs.spleen_z) / tall) ** 2)
@@ -169,8 +167,7 @@ def paint_kidney(canvas: Canvas, trunk: Trunk, organs: Organs, side: str, rng: n
     shape = w.ellipsoid(centre, (rx, ry, rz), axes) + 1.3 * w.noise
     canvas.paint(w, shape < 3 + trunk.fat * 0.12, INDEX["visceral_fat"], soft)
     out, front, up = (
-        (w.x - centre[0]) * a[0] + (w.y - centre[1]) * a[1] + (w.z - centre[2]) * a[2]
-        for a in axes.astype(np.float32)
+        (w.x - centre[0]) * a[0] + (w.y - centre[1]) * a[1] + (w.z - centre[2]) * a[2] for a in axes.astype(np.float32)
     )
     # The hilum is a notch from the medial side.
     notch = np.sqrt(((out + rx * 0.95) / 0.75) ** 2 + (front * 1.1) ** 2 + (up * 0.55) ** 2) - 0.62 * rx
@@ -182,9 +179,7 @@ def paint_kidney(canvas: Canvas, trunk: Trunk, organs: Organs, side: str, rng: n
     own = [INDEX[f"{side}_kidney_cortex"], INDEX[f"{side}_kidney_medulla"]]
     canvas.paint(w, pyramid, INDEX[f"{side}_kidney_medulla"], own)
     sinus = (
-        np.sqrt(((out + rx * 0.28) / 1.0) ** 2 + (front * 1.2) ** 2 + (up * 0.42) ** 2)
-        - 0.36 * rx
-        + 1.2 * w.fine_noise
+        np.sqrt(((out + rx * 0.28) / 1.0) ** 2 + (front * 1.2) ** 2 + (up * 0.42) ** 2) - 0.36 * rx + 1.2 * w.fine_noise
     )
     canvas.paint(w, sinus < 0, INDEX["visceral_fat"], own)
     pelvis = np.sqrt((out + rx * 0.5) ** 2 + (front * 1.5) ** 2 + (up * 0.7) ** 2) - 4.5 + w.fine_noise
@@ -194,9 +189,7 @@ def paint_kidney(canvas: Canvas, trunk: Trunk, organs: Organs, side: str, rng: n
             p = np.asarray(centre) + axes.T @ (rng.uniform(-0.9, 0.9, 3) * (rx, ry, rz))
             radius = rng.uniform(4, 13)
             v = canvas.window([p], radius + 2)
-            canvas.paint(
-                v, v.ellipsoid(p, [radius] * 3) < 0, INDEX["kidney_pelvis"], [*own, INDEX["visceral_fat"]]
-            )
+            canvas.paint(v, v.ellipsoid(p, [radius] * 3) < 0, INDEX["kidney_pelvis"], [*own, INDEX["visceral_fat"]])
 
 
 def paint_pancreas(

@@ -56,9 +56,7 @@ class PhantomScan:
     details: dict = field(default_factory=dict)
 
 
-def _weights(
-    low: float, step: float, fine: int, new_low: float, new_step: float, new: int, thick: bool
-) -> np.ndarray:
+def _weights(low: float, step: float, fine: int, new_low: float, new_step: float, new: int, thick: bool) -> np.ndarray:
     """(new, fine) averaging weights: the overlap of slices, or a Gaussian as wide as a voxel in the plane."""
     source = low + step * np.arange(fine)
     target = new_low + new_step * np.arange(new)
@@ -93,9 +91,7 @@ def resample_values(
     """
     low = [a + b for a, b in zip(subject.low, shift, strict=True)]
     wx, wy, wz = (
-        _weights(
-            low[i], subject.spacing[i], values.shape[i], grid.low[i], grid.spacing[i], grid.size[i], i == 2
-        )
+        _weights(low[i], subject.spacing[i], values.shape[i], grid.low[i], grid.spacing[i], grid.size[i], i == 2)
         for i in range(3)
     )
     result = (values - np.float32(outside)) @ wz.T

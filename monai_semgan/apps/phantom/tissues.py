@@ -148,8 +148,7 @@ def draw_tissue_values(rng: np.random.Generator) -> TissueValues:
     Both kidneys share their values.
     """
     columns = {
-        f.name: np.array([getattr(s, f.name) for s in STRUCTURES], dtype=np.float32)
-        for f in fields(TissueValues)
+        f.name: np.array([getattr(s, f.name) for s in STRUCTURES], dtype=np.float32) for f in fields(TissueValues)
     }
     values = TissueValues(**columns)
     values.label = values.label.astype(np.uint8)

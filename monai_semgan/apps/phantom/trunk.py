@@ -120,9 +120,7 @@ def paint_trunk(canvas: Canvas, trunk: Trunk, rng: np.random.Generator) -> tuple
     groove = 9 * np.exp(-((w.x / 16) ** 2)) * back
     low = _step(w.z, -110, -80)
     muscle = trunk.wall * (0.75 + 0.25 * side + 0.8 * back) + 0.8 * w.noise
-    fat = (
-        trunk.fat * (0.55 + 0.25 * side + 0.35 * back + (0.12 + 0.3 * side) * low) * (1 + 0.06 * w.noise) + 3
-    )
+    fat = trunk.fat * (0.55 + 0.25 * side + 0.35 * back + (0.12 + 0.3 * side) * low) * (1 + 0.06 * w.noise) + 3
     shell = d - muscle
     skin = shell - fat + groove
     canvas.paint(w, skin < 0, INDEX["skin"])
@@ -212,9 +210,7 @@ def _paint_back(canvas: Canvas, trunk: Trunk) -> None:
     canvas.paint(w, pillar < 0, INDEX["muscle"], table)
     # Fat between the columns of the erector, more of it in the elderly and the heavy.
     septa = np.abs(side - 19 - 5 * w.noise) < 0.5 + 0.05 * trunk.fat * np.clip(w.fine_noise, 0, None)
-    canvas.paint(
-        w, (pillar < 0) & (septa | (np.abs(pillar + 1) < 0.7)) & (w.y < y - 30), INDEX["visceral_fat"]
-    )
+    canvas.paint(w, (pillar < 0) & (septa | (np.abs(pillar + 1) < 0.7)) & (w.y < y - 30), INDEX["visceral_fat"])
     psoas = np.sqrt((side - 30 - 10 * growth) ** 2 + ((w.y - y + 1) / 1.1) ** 2) - (19 * np.sqrt(growth))
     canvas.paint(w, (psoas + w.noise < 0) & (growth > 0), INDEX["muscle"], table)
     quadratus = mirrored.ellipsoid((60, y - 22, -175), (20, 9, 75)) + w.noise

@@ -33,16 +33,10 @@ def paint_great_vessels(canvas: Canvas, trunk: Trunk, rng: np.random.Generator) 
     aorta = [(17, y + 20, top), (13, y + 25, -30), (8, y + 28, -90), (7, y + 27, low)]
     w = canvas.window(aorta, 14)
     shape = w.tube(aorta, np.array([11.5, 11.0, 9.5, 8.5]) * size, 3)
-    canvas.paint(
-        w, shape < 3.5, INDEX["visceral_fat"], [INDEX["muscle"], INDEX["lung"], INDEX["lung_vessel"]]
-    )
+    canvas.paint(w, shape < 3.5, INDEX["visceral_fat"], [INDEX["muscle"], INDEX["lung"], INDEX["lung_vessel"]])
     canvas.paint(w, shape < 0, INDEX["aorta_blood"], over)
-    _paint_tube(
-        canvas, [(7, y + 36, -92), (6, y + 47, -102), (3, y + 52, low)], [4, 4, 3], "mesenteric_vessel"
-    )
-    _paint_tube(
-        canvas, [(8, y + 36, -80), (6, y + 47, -82), (-12, y + 50, -80)], [3.5, 3, 2.2], "mesenteric_vessel"
-    )
+    _paint_tube(canvas, [(7, y + 36, -92), (6, y + 47, -102), (3, y + 52, low)], [4, 4, 3], "mesenteric_vessel")
+    _paint_tube(canvas, [(8, y + 36, -80), (6, y + 47, -82), (-12, y + 50, -80)], [3.5, 3, 2.2], "mesenteric_vessel")
     size = rng.uniform(0.8, 1.15)
     cava = [(-20, y + 44, 12), (-24, y + 36, -30), (-22, y + 30, -90), (-16, y + 26, low)]
     w = canvas.window(cava, 16)

@@ -74,9 +74,7 @@ def write_dicom_series(scan: PhantomScan, folder: Path, name: str, description: 
     writer.KeepOriginalImageUIDOn()
     try:
         for k in range(stored.shape[2]):
-            picture = sitk.GetImageFromArray(
-                np.ascontiguousarray(stored[:, :, k].T[None]).astype(np.int16) + 0
-            )
+            picture = sitk.GetImageFromArray(np.ascontiguousarray(stored[:, :, k].T[None]).astype(np.int16) + 0)
             picture.SetSpacing([float(s) for s in spacing])
             position = origin + (0, 0, k * spacing[2])
             picture.SetOrigin([float(p) for p in position])

@@ -21,9 +21,7 @@ class EqualizedLinear(nn.Module):
     Shape: ``(..., in_features)`` to ``(..., out_features)``.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, bias_init: float = 0.0, lr_multiplier: float = 1.0
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, bias_init: float = 0.0, lr_multiplier: float = 1.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
         self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))

@@ -30,8 +30,7 @@ def style_channels(image_size: int, channel_base: int, channel_max: int) -> dict
 def _check_size(image_size: int) -> None:
     if image_size < 8 or image_size & (image_size - 1):
         raise InputError(
-            f"image_size: got {image_size}; wanted a power of two from 8 to 1024. "
-            "Choose 32, 64, 128, 256 or 512."
+            f"image_size: got {image_size}; wanted a power of two from 8 to 1024. Choose 32, 64, 128, 256 or 512."
         )
 
 
@@ -85,9 +84,7 @@ class SemanticStyleGenerator(nn.Module):
         self.num_latents = num_latents(image_size)
         self.channels = style_channels(image_size, channel_base, channel_max)
         if spatial_resolution and spatial_resolution not in self.channels:
-            raise InputError(
-                f"spatial_resolution: got {spatial_resolution}; wanted 0 or one of {list(self.channels)}"
-            )
+            raise InputError(f"spatial_resolution: got {spatial_resolution}; wanted 0 or one of {list(self.channels)}")
         self.spatial_resolution = spatial_resolution
         self.mapping_layers = nn.ModuleList(
             EqualizedLinear(latent_dim, latent_dim, lr_multiplier=mapping_lr_multiplier)

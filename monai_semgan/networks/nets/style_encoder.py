@@ -49,9 +49,7 @@ class StyleEncoder(nn.Module):
             sizes.append(sizes[-1] // 2)
         widths = [channels[min(i, len(channels) - 1)] for i in range(len(sizes))]
         self.stem = nn.Conv2d(in_channels + 2, widths[0], 3, padding=1)
-        self.stages = nn.ModuleList(
-            ResidualGroupNormBlock(a, b, stride=2) for a, b in pairwise(widths)
-        )
+        self.stages = nn.ModuleList(ResidualGroupNormBlock(a, b, stride=2) for a, b in pairwise(widths))
         self.to_latents = nn.Linear(widths[-1] * 16, self.num_latents * latent_dim)
         nn.init.normal_(self.to_latents.weight, std=0.01)
         nn.init.zeros_(self.to_latents.bias)

@@ -60,9 +60,7 @@ def uniform(
 def normal(shape: Sequence[int], like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     """Standard normal draws, made where the generator lives and moved to the device of ``like``."""
     device = generator.device if generator is not None else like.device
-    return torch.randn(tuple(shape), generator=generator, device=device).to(
-        device=like.device, dtype=like.dtype
-    )
+    return torch.randn(tuple(shape), generator=generator, device=device).to(device=like.device, dtype=like.dtype)
 
 
 def per_sample(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -127,9 +125,7 @@ def apply_table(unit: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     return (start + slope * (position - lower)).reshape(unit.shape)
 
 
-def _neighbourhood(
-    image: torch.Tensor, extreme: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
+def _neighbourhood(image: torch.Tensor, extreme: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """Largest or smallest value of the 3 x 3 (x 3) neighbourhood, by axis: faster than pooling on a CPU."""
     for axis in range(2, image.ndim):
         length = image.shape[axis]

@@ -86,9 +86,7 @@ def _run_networks(x: torch.Tensor, depth: int, generator: torch.Generator | None
         is_point = uniform((batch,), 0.0, 1.0, x, generator) < 0.5
         kernel = torch.where(per_sample(is_point, kernel), point, kernel)
         # Unit energy per output channel keeps the leaky ReLU's bend inside the range at every depth.
-        kernel = kernel / kernel.flatten(2).norm(dim=2).clamp(min=1e-6).reshape(
-            batch, out_width, *[1] * (axes + 1)
-        )
+        kernel = kernel / kernel.flatten(2).norm(dim=2).clamp(min=1e-6).reshape(batch, out_width, *[1] * (axes + 1))
         bias = 0.5 * normal((batch * out_width,), x, generator)
         padded = F.pad(x, [1] * (2 * axes), mode="replicate")
         x = convolve(padded, kernel.flatten(0, 1), bias, groups=batch)
@@ -97,9 +95,7 @@ def _run_networks(x: torch.Tensor, depth: int, generator: torch.Generator | None
     return x.transpose(0, 1)
 
 
-def _to_random_range(
-    response: torch.Tensor, air: torch.Tensor, generator: torch.Generator | None
-) -> torch.Tensor:
+def _to_random_range(response: torch.Tensor, air: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     """Put the body's 2 % and 98 % quantiles at random dark and bright grey values."""
     batch = response.shape[0]
     flat = response.flatten(1)

@@ -138,9 +138,7 @@ def _recolour_labels(
 ) -> torch.Tensor:
     """Move chosen labelled regions to a mean of their own, with an edge softened over one pixel."""
     if int(label.min()) < 0 or int(label.max()) >= _MAX_LABELS:
-        raise ValueError(
-            f"label: got values {int(label.min())}..{int(label.max())}; wanted 0..{_MAX_LABELS - 1}"
-        )
+        raise ValueError(f"label: got values {int(label.min())}..{int(label.max())}; wanted 0..{_MAX_LABELS - 1}")
     batch, flat = unit.shape[0], label.flatten(1)
     sums = unit.new_zeros(batch, _MAX_LABELS).scatter_add_(1, flat, unit.flatten(1))
     counts = torch.zeros_like(sums).scatter_add_(1, flat, torch.ones_like(unit.flatten(1)))

@@ -22,9 +22,7 @@ def test_image_critic_has_the_generators_channels(size: int) -> None:
         critic = ResidualStyleCritic(size, channel_base=16384)
         maps = critic.features(torch.zeros(1, 1, size, size))
     table = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64}
-    assert [(m.shape[1], m.shape[2]) for m in maps] == [
-        (table[r], r) for r in (128, 64, 32, 16, 8, 4) if r < size
-    ]
+    assert [(m.shape[1], m.shape[2]) for m in maps] == [(table[r], r) for r in (128, 64, 32, 16, 8, 4) if r < size]
 
 
 def test_image_critic_of_one_image_does_not_see_the_others_without_groups() -> None:

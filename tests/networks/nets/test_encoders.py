@@ -12,9 +12,7 @@ from tests.tiny import SIZE, make_encoder, make_generator
 @pytest.mark.parametrize("size", [8, 32, 64, 256])
 @pytest.mark.parametrize("spatial", [0, 8])
 def test_light_encoder_shapes(size: int, spatial: int) -> None:
-    encoder = StyleEncoder(
-        size, 1, 6, (4, 8), spatial_channels=5 if spatial else 0, spatial_resolution=spatial
-    )
+    encoder = StyleEncoder(size, 1, 6, (4, 8), spatial_channels=5 if spatial else 0, spatial_resolution=spatial)
     latents, features = encoder(torch.randn(1, 1, size, size))
     assert latents.shape == (1, num_latents(size), 6)
     assert (features is None) if not spatial else features.shape == (1, 5, 8, 8)

@@ -35,9 +35,7 @@ def test_output_shapes(size: int) -> None:
 @pytest.mark.parametrize("label_channels", [1, 4])
 @pytest.mark.parametrize("latent_input", [False, True])
 def test_channels_of_image_and_mask(image_channels: int, label_channels: int, latent_input: bool) -> None:
-    generator = make_generator(
-        image_channels=image_channels, label_channels=label_channels, latent_input=latent_input
-    )
+    generator = make_generator(image_channels=image_channels, label_channels=label_channels, latent_input=latent_input)
     image, label, features = generator.synthesise(generator.sample_latents(3))
     assert image.shape == (3, image_channels, SIZE, SIZE)
     assert label.shape == (3, label_channels, SIZE, SIZE)
@@ -162,9 +160,7 @@ class TestPrior:
 
     def test_samples_are_reproducible(self) -> None:
         generator = make_generator()
-        a, b = (
-            generator.sample_latents(2, 0.5, generator=torch.Generator().manual_seed(5)) for _ in range(2)
-        )
+        a, b = (generator.sample_latents(2, 0.5, generator=torch.Generator().manual_seed(5)) for _ in range(2))
         assert torch.equal(a, b)
 
 
@@ -198,6 +194,4 @@ def test_label_trunk_gradient_scales_the_trunk_only(scale: float) -> None:
     for name in ("conv.conv.weight", "blocks.0.conv_up.conv.weight", "blocks.1.conv.conv.weight", "constant"):
         grad = got[name].grad if got[name].grad is not None else torch.zeros_like(got[name])
         torch.testing.assert_close(grad, scale * want[name].grad)
-    torch.testing.assert_close(
-        got["blocks.1.heads.to_label.weight"].grad, want["blocks.1.heads.to_label.weight"].grad
-    )
+    torch.testing.assert_close(got["blocks.1.heads.to_label.weight"].grad, want["blocks.1.heads.to_label.weight"].grad)
