@@ -12,6 +12,7 @@ from .bias_field import (
 )
 from .blur_noise import RandBlurNoise, RandBlurNoiseD, RandBlurNoised, RandBlurNoiseDict, random_blur_noise
 from .gray_curve import RandGrayCurve, RandGrayCurveD, RandGrayCurved, RandGrayCurveDict, random_gray_curve
+from .mr_contrast import RandMRContrast, RandMRContrastD, RandMRContrastd, RandMRContrastDict, random_mr_contrast
 from .random_convolution import (
     RandConvAppearance,
     RandConvAppearanceD,
@@ -66,6 +67,10 @@ __all__ = [
     "RandGrayCurved",
     "RandGrayCurveD",
     "RandGrayCurveDict",
+    "RandMRContrast",
+    "RandMRContrastD",
+    "RandMRContrastDict",
+    "RandMRContrastd",
     "RandRegionContrast",
     "RandRegionContrastd",
     "RandRegionContrastD",
@@ -82,6 +87,7 @@ __all__ = [
     "random_blur_noise",
     "random_convolution",
     "random_gray_curve",
+    "random_mr_contrast",
     "random_region_contrast",
     "random_texture",
     "random_tissue_shift",

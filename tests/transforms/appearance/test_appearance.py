@@ -15,6 +15,7 @@ from monai_semgan.transforms.appearance import (
     RandBlurNoise,
     RandConvAppearance,
     RandGrayCurve,
+    RandMRContrast,
     RandRegionContrast,
     RandRegionContrastd,
     RandTexture,
@@ -23,6 +24,7 @@ from monai_semgan.transforms.appearance import (
     random_blur_noise,
     random_convolution,
     random_gray_curve,
+    random_mr_contrast,
     random_region_contrast,
     random_texture,
     random_tissue_shift,
@@ -37,6 +39,7 @@ FUNCTIONS = [
     random_blur_noise,
     random_texture,
     random_tissue_shift,
+    random_mr_contrast,
     randomise_appearance,
 ]
 KEEPS_AIR = [
@@ -46,8 +49,9 @@ KEEPS_AIR = [
     random_region_contrast,
     random_texture,
     random_tissue_shift,
+    random_mr_contrast,
 ]
-TAKES_LABEL = [random_region_contrast, random_texture, random_tissue_shift, randomise_appearance]
+TAKES_LABEL = [random_mr_contrast, random_region_contrast, random_texture, random_tissue_shift, randomise_appearance]
 ARRAYS = [
     RandConvAppearance,
     RandGrayCurve,
@@ -56,6 +60,7 @@ ARRAYS = [
     RandBlurNoise,
     RandTexture,
     RandTissueShift,
+    RandMRContrast,
     RandAppearance,
 ]
 FAT, ORGAN, MUSCLE, BONE = -0.87, 0.2, -0.1, 0.9
