@@ -52,8 +52,13 @@ def _fits(default: Any, value: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, list):
         plain = default and all(isinstance(item, (int, float)) for item in default)
-        return isinstance(value, (list, tuple)) and (not plain or all(_fits(default[0], item) for item in value))
+        return isinstance(value, (list, tuple)) and (not plain or all(_fits_item(default[0], item) for item in value))
     return not isinstance(default, Mapping) or isinstance(value, Mapping)
+
+
+def _fits_item(default: Any, item: Any) -> bool:
+    """A number, or one for each axis: strides are ``[2, 2]`` or ``[[2, 2, 1], 2]``."""
+    return all(_fits(default, part) for part in item) if isinstance(item, (list, tuple)) else _fits(default, item)
 
 
 def _describe(default: Any) -> str:

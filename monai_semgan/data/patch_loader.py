@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,9 @@ class PairedPatchLoader:
     index maps, and batches that depend on nothing but seed and number, so that a resumed run goes on exactly where it
     stopped. Scans are drawn in turn (a permutation a pass), the place of the stack at random. Scans with fewer slices
     than ``depth`` are completed with air at both ends. The unlabelled stream holds all scans.
+
+    Once :meth:`set_answers` has given labels of the unlabelled bank's scans, that stream holds these scans alone, and
+    its batches have a ``"label"``: somebody's answer, such as a teacher's, and no mask from disk.
 
     Args:
         labelled: bank with masks, slices of a scan in a row.
@@ -71,9 +74,29 @@ class PairedPatchLoader:
         self.labelled_foreground_fraction = labelled_foreground_fraction
         self.labelled = [(labelled.images[rows], labelled.labels[rows]) for rows in _scans(labelled)]
         self.organ_slices = [(label > 0).flatten(1).any(dim=1).nonzero()[:, 0] for _, label in self.labelled]
-        self.images = [image for image, _ in self.labelled]
-        if unlabelled is not None:
-            self.images = [unlabelled.images[rows] for rows in _scans(unlabelled)] + self.images
+        self.unlabelled = [] if unlabelled is None else [unlabelled.images[rows] for rows in _scans(unlabelled)]
+        self.images = self.unlabelled + [image for image, _ in self.labelled]
+        self.answers: list[torch.Tensor] = []
+        self.answered_slices: list[torch.Tensor] = []
+
+    def set_answers(self, answers: Sequence[torch.Tensor]) -> None:
+        """Labels of the unlabelled scans, in their order, from the next batch on; none: as at first.
+
+        Args:
+            answers: uint8 index maps ``(D, 1, H, W)``; 255 (nothing known) is no organ.
+
+        Raises:
+            InputError: another number of scans, or another shape.
+        """
+        wanted = [tuple(image.shape) for image in self.unlabelled]
+        if answers and [tuple(answer.shape) for answer in answers] != wanted:
+            raise InputError(
+                "answers for the unlabelled scans",
+                got=[tuple(answer.shape) for answer in answers][:4], wanted=wanted[:4],
+                fix="label the volumes that this loader holds",
+            )  # fmt: skip
+        self.answers = list(answers)
+        self.answered_slices = [((a > 0) & (a < 255)).flatten(1).any(dim=1).nonzero()[:, 0] for a in self.answers]
 
     def __len__(self) -> int:
         return self.num_batches
@@ -86,8 +109,8 @@ class PairedPatchLoader:
             yield batch
 
     def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
-        """Batch number ``index`` (0, 1, ...), whatever was asked for before."""
-        images, labels, others = [], [], []
+        """Batch number ``index`` (0, 1, ...), whatever was asked for before; with the answers there are now."""
+        images, labels, others, answered = [], [], [], []
         for place in range(index * self.batch_size, (index + 1) * self.batch_size)[self.part]:
             draw = self._generator(_LABELLED, place)
             scan = self._scan(_LABELLED, len(self.labelled), place)
@@ -96,12 +119,19 @@ class PairedPatchLoader:
             start = self._start(len(image), organ, draw)
             images.append(self._stack(image, start, -1.0))
             labels.append(self._stack(label, start, 0.0))
-            image = self.images[self._scan(_UNLABELLED, len(self.images), place)]
-            start = self._start(len(image), organ[:0], self._generator(_UNLABELLED, place))
+            scan = self._scan(_UNLABELLED, len(self.answers or self.images), place)
+            image = self.images[scan]  # the unlabelled ones come first
+            organ = self.answered_slices[scan] if self.answers else organ[:0]
+            start = self._start(len(image), organ, self._generator(_UNLABELLED, place))
             others.append(self._stack(image, start, -1.0))
+            if self.answers:
+                answered.append(self._stack(self.answers[scan], start, 0.0))
+        unlabelled = {"image": torch.stack(others).float()}
+        if answered:
+            unlabelled["label"] = torch.stack(answered)
         return {
             "labelled": {"image": torch.stack(images).float(), "label": torch.stack(labels)},
-            "unlabelled": {"image": torch.stack(others).float()},
+            "unlabelled": unlabelled,
         }
 
     def state_dict(self) -> dict[str, Any]:

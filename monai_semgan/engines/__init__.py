@@ -10,6 +10,7 @@ from .generative_segmentation_tokenizer import (
     class_weights,
     reconstruction_dice,
 )
+from .label_rounds import UNSURE, LabelRounds
 from .larc import LARC
 from .one_shot import FeatureProjectorTrainer
 from .one_shot_annotation import OneShotAnnotation, choose_medoids, draw_candidates
@@ -34,6 +35,7 @@ __all__ = [
     "EmaByImages",
     "FeatureProjectorTrainer",
     "LARC",
+    "LabelRounds",
     "LabelTransfer",
     "MaskTokenizerTrainer",
     "MaskigeInverseTrainer",
@@ -49,6 +51,7 @@ __all__ = [
     "SupervisedSliceTrainer",
     "TagTrainer",
     "TrainingDiverged",
+    "UNSURE",
     "check_reconstruction",
     "class_weights",
     "choose_medoids",

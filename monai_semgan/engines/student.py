@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..networks.nets import load_start
 from ..transforms import decode_label
 from ..utils.checkpoint import load_checkpoint, load_weights
 from ..utils.errors import InputError
+from .label_rounds import UNSURE, LabelRounds
 from .phase_trainer import Phase, Terms
 from .supervised import SupervisedSliceTrainer
 
@@ -54,6 +56,11 @@ class StudentTrainer(SupervisedSliceTrainer):
         unlabelled_share: share of the iterations, after ``start``, that show unlabelled images *instead* of labelled
             ones: one pass and one step for each, so more steps in the same time. None: every iteration shows both.
         confidence: least probability of the teacher's class, 0..1.
+        rounds: labels of whole unlabelled volumes, made by the moving average a few times in the training, in place of
+            a teacher that is asked at every iteration; the unlabelled term waits for the first. Needs a loader with
+            ``set_answers``. None: every iteration asks.
+        start_weights: weights to start from (None: as the network is): a ``model.pt`` of the same network, or of a
+            U-Net without its finest level, see :func:`load_start`. A training that goes on does not read them.
         reader_weight: weight of the generative model's answer in the teacher's; it falls to 0 along the training.
         generated_weight: of the third term.
         generated_every: iterations between two batches of generated pairs.
@@ -82,6 +89,8 @@ class StudentTrainer(SupervisedSliceTrainer):
         start: float = 0.1,
         unlabelled_share: float | None = None,
         confidence: float = 0.8,
+        rounds: LabelRounds | None = None,
+        start_weights: str | Path | None = None,
         reader_weight: float = 0.0,
         generated_weight: float = 0.5,
         generated_every: int = 2,
@@ -108,7 +117,15 @@ class StudentTrainer(SupervisedSliceTrainer):
                 "generated pairs without a generative model", wanted="a SemanticGANSegmenter as segmenter",
                 fix="give one, or set generated_weight and reader_weight to 0",
             )  # fmt: skip
+        if rounds is not None and not hasattr(train_data_loader, "set_answers"):
+            raise InputError(
+                "option rounds", got=f"a loader of {type(train_data_loader).__name__}",
+                wanted="one that takes labels of whole volumes: PairedPatchLoader",
+                fix="train on volumes, or leave rounds out",
+            )  # fmt: skip
         self.stage = stage
+        self.rounds = rounds if unlabelled_weight > 0 else None
+        self.start_weights = Path(start_weights) if start_weights else None
         self.segmenter = segmenter
         self.segmenter_checkpoint = Path(segmenter_checkpoint) if segmenter_checkpoint else None
         self.consistency, self.unlabelled_weight, self.ramp, self.start = consistency, unlabelled_weight, ramp, start
@@ -123,6 +140,12 @@ class StudentTrainer(SupervisedSliceTrainer):
         if self.segmenter is not None and self.segmenter_checkpoint is not None:
             where = f"Stage 2's result {self.segmenter_checkpoint}"
             load_weights(self.segmenter, load_checkpoint(self.segmenter_checkpoint), where)
+        begun = self.checkpoint_path is not None and self.checkpoint_path.is_file()
+        if self.start_weights is not None and not begun:
+            load_start(
+                self.network, load_checkpoint(self.start_weights), f"Weights to start from, {self.start_weights}"
+            )
+            self.ema.load_state_dict(self.network.state_dict())
         super().run()
 
     def phases(self) -> tuple[Phase, ...]:
@@ -133,13 +156,18 @@ class StudentTrainer(SupervisedSliceTrainer):
         """Terms of the labelled, unlabelled and generated slices; the student sees all of them in one pass."""
         shown: list[torch.Tensor] = []
         parts: dict[str, tuple[int, torch.Tensor]] = {}
-        height = self.unlabelled_height() if "unlabelled" in batch else 0.0
+        taught = "unlabelled" in batch and (self.rounds is None or "label" in batch["unlabelled"])
+        height = self.unlabelled_height() if taught else 0.0
         labelled, unlabelled = self.sources(height > 0)
         if labelled:
             image, label = self.warp(batch["labelled"]["image"], batch["labelled"]["label"])
             shown.append(self.disguise(image, label))
             parts["label"] = (len(image), label)
-        if unlabelled:
+        if unlabelled and self.rounds is not None:
+            clean, answer = self.warp(batch["unlabelled"]["image"], batch["unlabelled"]["label"])
+            shown.append(self.disguise(clean, answer.masked_fill(answer == UNSURE, 0)))
+            parts["unlabelled"] = (len(clean), answer)
+        elif unlabelled:
             clean = self.warp(batch["unlabelled"]["image"], None)[0]
             probability = self.teach(clean)
             hint = probability.argmax(dim=1, keepdim=True)
@@ -155,7 +183,8 @@ class StudentTrainer(SupervisedSliceTrainer):
         if "label" in parts:
             terms["label"] = self.whole_loss(logits["label"], parts["label"][1].long())
         if "unlabelled" in parts:
-            terms["unlabelled"] = height * self.agree(logits["unlabelled"], parts["unlabelled"][1])
+            taught_by = self.agree if self.rounds is None else self.follow
+            terms["unlabelled"] = height * taught_by(logits["unlabelled"], parts["unlabelled"][1])
         if "generated" in parts:
             loss = self.whole_loss(logits["generated"], parts["generated"][1].long())
             terms["generated"] = self.generated_weight * loss
@@ -182,6 +211,23 @@ class StudentTrainer(SupervisedSliceTrainer):
             return 0.0
         return self.unlabelled_weight * (min(1.0, (done - self.start) / self.ramp) if self.ramp else 1.0)
 
+    def after_iteration(self, iteration: int, batch: Any) -> None:
+        super().after_iteration(iteration, batch)
+        if self.rounds is not None and self.rounds.due(iteration + 1, self.total_iterations):
+            with self.precision(self.schedule[0]):
+                device = self.state.device
+                answers = self.rounds.label(self.ema.average, self.data_loader.unlabelled, device)
+            self.data_loader.set_answers(answers)
+
+    def extra_state(self) -> dict[str, Any]:
+        answers = {"answers": self.data_loader.answers} if self.rounds is not None else {}
+        return {**super().extra_state(), **answers}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        super().load_extra_state(state)
+        if self.rounds is not None:
+            self.data_loader.set_answers(state.get("answers", []))
+
     @torch.no_grad()
     def teach(self, image: torch.Tensor) -> torch.Tensor:
         """The teacher's class probabilities ``(B, K, ...)`` of clean images."""
@@ -199,8 +245,15 @@ class StudentTrainer(SupervisedSliceTrainer):
         if self.consistency == "soft":
             return (logits.softmax(dim=1) - probability).square().sum(dim=1).mean()
         sure, chosen = probability.max(dim=1, keepdim=True)
-        trusted = sure >= self.confidence
-        # where the teacher is unsure the student's own answer stands: no gradient, and Dice stays one of whole organs
+        return self.loss_where(logits, sure >= self.confidence, chosen)
+
+    def follow(self, logits: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        """Loss of the student's answer to disguised volumes on the last round's, where there was one."""
+        return self.loss_where(logits, answer != UNSURE, answer.long())
+
+    def loss_where(self, logits: torch.Tensor, trusted: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """The labelled images' loss on ``chosen (B, 1, ...)``, of ``trusted`` pixels alone."""
+        # elsewhere the student's own answer stands: no gradient, and Dice stays one of whole organs
         own = logits.detach()
         kept = torch.where(trusted, logits, own)
         target = torch.where(trusted, chosen, own.argmax(dim=1, keepdim=True))
