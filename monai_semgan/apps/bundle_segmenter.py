@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from monai.data import MetaTensor
 from monai.networks.utils import eval_mode
 
 from ..utils import InputError
+from .error_messages import find_input_error
 
 __all__ = ["BundleSegmenter"]
 
@@ -22,8 +24,9 @@ __all__ = ["BundleSegmenter"]
 class BundleSegmenter:
     """Runs ``configs/inference.json`` of a bundle on single scans, without its data loading and writing.
 
-    Nothing is loaded before the first scan. Weights are a plain state dict and read with ``weights_only=True``; the
-    configuration, as every MONAI bundle's, is code: use bundles from sources that you trust.
+    Nothing is loaded before the first scan. One scan at a time: calls of several threads wait for each other.
+    Weights are a plain state dict and read with ``weights_only=True``; the configuration, as every MONAI bundle's, is
+    code: use bundles from sources that you trust.
 
     Args:
         bundle_dir: folder with ``configs/inference.json``, ``models/model.pt`` and ``models/model.json``.
@@ -42,6 +45,7 @@ class BundleSegmenter:
         self.device = torch.device(device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
         self.overrides = overrides
         self._parts: dict[str, Any] = {}
+        self._lock = threading.RLock()  # inferers keep a report of their scan
 
     def __call__(self, scan: str | os.PathLike | np.ndarray, **grid: Any) -> np.ndarray:
         """Label map, uint8, of the scan's shape; for an array see :meth:`segment_array`."""
@@ -57,6 +61,16 @@ class BundleSegmenter:
         """
         if not Path(path).exists():
             raise InputError(f"scan {path}", got="no such file", wanted="a NIfTI file or a folder of a DICOM series")
+        with self._lock:
+            try:
+                return self._segment(path)
+            except Exception as error:  # transforms wrap what they raise
+                found = find_input_error(error)
+                if found is None or found is error:
+                    raise
+                raise InputError(str(found)) from error
+
+    def _segment(self, path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
         parts = self._load()
         data = parts["preprocessing"]({"image": os.fspath(path)})
         image, inferer, network = data["image"], parts["inferer"], parts["network"]
@@ -89,7 +103,10 @@ class BundleSegmenter:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "volume.nii"
             nib.save(nib.Nifti1Image(array, _affine(spacing, axcodes)), path)
-            return self.segment_file(path)[0]
+            try:
+                return self.segment_file(path)[0]
+            except InputError as error:
+                raise InputError(str(error).replace(str(path), "volume")) from error
 
     def _load(self) -> dict[str, Any]:
         if not self._parts:

@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
@@ -21,7 +22,8 @@ class SegmentationModel(PythonModel):
     ``predict`` takes the path of a NIfTI file (or of a DICOM folder), a volume ``(H, W, D)``, a list of these, or a
     table with a column ``image``. It gives a uint8 label map of the scan's shape, a list of them for a list.
     Parameters: ``output_dir``: write ``<name>_seg.nii.gz`` there and give the paths instead; ``spacing_mm`` and
-    ``axcodes``: the grid of arrays (files have their own).
+    ``axcodes``: the grid of arrays (files have their own). What cannot be segmented raises an ``MlflowException`` that
+    says why; ``mlflow models serve`` answers it with status 400.
     """
 
     _skip_type_hint_validation = True  # inputs would have to be lists; without hints MLflow would warn at every load
@@ -32,12 +34,18 @@ class SegmentationModel(PythonModel):
         except ImportError:
             sys.path.append(context.artifacts["package"])
             from monai_semgan.apps.bundle_segmenter import BundleSegmenter
+        from monai_semgan.utils import InputError
+
+        self._wrong_input = InputError
         self._segment = BundleSegmenter(context.artifacts["bundle"])
 
     def predict(self, context, model_input, params=None):
         params = dict(params or {})
         scans, several = _scans(model_input)
-        answers = [self._one(scan, number, params) for number, scan in enumerate(scans)]
+        try:
+            answers = [self._one(scan, number, params) for number, scan in enumerate(scans)]
+        except self._wrong_input as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
         return answers if several else answers[0]
 
     def _one(self, scan: Any, number: int, params: dict[str, Any]) -> Any:
@@ -73,7 +81,9 @@ def _scans(value: Any) -> tuple[list[Any], bool]:
             return [str(item) for item in array.ravel()], array.ndim > 0
         array = array.astype(np.float32)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"paths of scans or volumes are wanted, got {type(value).__name__}") from error
+        raise MlflowException.invalid_parameter_value(
+            f"paths of scans or volumes (H, W, D) are wanted, got {type(value).__name__}"
+        ) from error
     if array.ndim == 4:
         return list(array), True
     return [array], False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .critic_monitor import CriticMonitor, GeneratorMonitor
 from .experiment_run import ExperimentRun
 from .metrics_csv import MetricsCsv, read_metrics
-from .model_registry import fetch_model_files
+from .model_registry import RegisteredVersion, fetch_model_files, find_version, parse_model_address
 from .previews import GeneratorPreview, LatentWalk, ReconstructionPreview
 from .progress_report import ProgressReport, format_duration
 from .record_sender import send_unsent
@@ -25,6 +25,7 @@ __all__ = [
     "LatentWalk",
     "MetricsCsv",
     "ProgressReport",
+    "RegisteredVersion",
     "ReconstructionPreview",
     "SampleGridSaver",
     "SegmentationReport",
@@ -37,9 +38,11 @@ __all__ = [
     "describe_device",
     "environment_tags",
     "fetch_model_files",
+    "find_version",
     "flag_slices",
     "flatten_params",
     "format_duration",
+    "parse_model_address",
     "read_metrics",
     "send_unsent",
 ]

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..utils import InputError
-from .mlflow_client import global_address, no_statistics, short_patience
+from .mlflow_client import global_address, no_statistics, open_client, short_patience
 
-__all__ = ["CHAMPION", "fetch_model_files", "is_better", "register_version"]
+__all__ = [
+    "CHAMPION",
+    "RegisteredVersion",
+    "fetch_model_files",
+    "find_version",
+    "is_better",
+    "parse_model_address",
+    "register_version",
+]
 
 CHAMPION = "champion"
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@:]+)(?:/(?P<version>[0-9]{1,9})|@(?P<alias>[^/@:]+))")
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second is what an unknown alias gives
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +92,82 @@ def is_better(new: Mapping[str, str], champion: Mapping[str, str] | None, name: 
     return value > (_number(champion) or -math.inf)
 
 
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a registered model, as the registry has it.
+
+    Args:
+        name: of the registered model.
+        version: its number.
+        source: MLflow's address of what was logged: another one is another model, whatever its number.
+        tags: given when it was registered, its key metric among them.
+    """
+
+    name: str
+    version: str
+    source: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """``models:/<name>/<version>``, which stays the same when an alias moves on."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def parse_model_address(address: str) -> tuple[str, str, str]:
+    """Name, version and alias of ``models:/<name>/<version>`` or ``models:/<name>@<alias>``; what it lacks is empty.
+
+    Raises:
+        InputError: it is neither.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise InputError(
+            "MLflow model",
+            got=address,
+            wanted="models:/NAME/VERSION or models:/NAME@ALIAS, e.g. models:/ct_liver@champion",
+        )
+    return found["name"], found["version"] or "", found["alias"] or ""
+
+
+def find_version(address: str, tracking_uri: str) -> RegisteredVersion:
+    """Ask the registry which version an address means; nothing is fetched.
+
+    Args:
+        address: ``models:/<name>/<version>`` or ``models:/<name>@<alias>``.
+        tracking_uri: of the MLflow server or data base.
+
+    Raises:
+        InputError: the address is none, or the registry has no such model, version or alias.
+        ConnectionError: MLflow cannot be asked: the server is away, refuses, or there is no such data base.
+    """
+    name, version, alias = parse_model_address(address)
+    place = tracking_uri.removeprefix("sqlite:///").partition("?")[0]
+    if tracking_uri.startswith("sqlite:///") and not Path(place).is_file():
+        raise ConnectionError(f"no data base {place}")  # MLflow would make an empty one
+    no_statistics()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with short_patience():
+            client = open_client(tracking_uri)
+            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in _NOT_THERE:
+            raise ConnectionError(_first_line(error)) from error
+        raise InputError(
+            f"MLflow model {address}", got=_first_line(error), wanted="a registered model of that name and version",
+            fix="look at the Models page of MLflow",
+        ) from error  # fmt: skip
+    except Exception as error:
+        raise ConnectionError(_first_line(error)) from error
+    return RegisteredVersion(name, str(found.version), str(found.source), dict(found.tags))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _number(tags: Mapping[str, str]) -> float | None:
     try:
         value = float(tags["key_metric.value"])
@@ -119,9 +207,8 @@ def fetch_model_files(model_uri: str, folder: str | Path, tracking_uri: str | No
     except InputError:
         raise
     except Exception as error:
-        text = (str(error).splitlines() or [""])[0]
         raise InputError(
-            f"MLflow model {model_uri}", got=text, wanted="models:/NAME/VERSION or models:/NAME@champion",
+            f"MLflow model {model_uri}", got=_first_line(error), wanted="models:/NAME/VERSION or models:/NAME@champion",
             fix="look at the Models page of MLflow, and see that MLFLOW_TRACKING_URI is that of the training",
         ) from error  # fmt: skip
     return Path(folder)

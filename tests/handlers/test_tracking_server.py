@@ -24,7 +24,8 @@ from mlflow import MlflowClient
 
 from monai_semgan.__main__ import main
 from monai_semgan.apps import BundleSegmenter, log_bundle_model
-from monai_semgan.handlers import ExperimentRun, fetch_model_files
+from monai_semgan.handlers import ExperimentRun, fetch_model_files, find_version
+from monai_semgan.utils import InputError
 from tests.bundles.test_bundles import ROOT, write_weights
 from tests.scans import AFFINES, make_scan, write_scan
 
@@ -88,7 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def global_address() -> Iterator[None]:
-    before = mlflow.get_tracking_uri()
+    before = os.environ.get("MLFLOW_TRACKING_URI")  # MLflow writes its address there, for all that comes later
     yield
     mlflow.set_tracking_uri(before)
 
@@ -209,6 +210,12 @@ def test_a_model_is_registered_fetched_and_used(server: Server, tmp_path: Path) 
     assert version.tags["key_metric.value"] == "0.6"
     assert version.tags["method"] == "supervised"
     assert len(version.tags["key_metric.split"]) == 64
+
+    assert find_version("models:/liver@champion", uri).address == "models:/liver/3"
+    assert find_version("models:/liver/2", uri).tags["method"] == "supervised"
+    for address in ("models:/liver/9", "models:/liver@nobody", "models:/nothing/1"):
+        with pytest.raises(InputError, match="look at the Models page"):
+            find_version(address, uri)
 
     folder = fetch_model_files("models:/liver@champion", tmp_path / "fetched", uri)
     assert (folder / "models" / "model.pt").read_bytes() == (tmp_path / "model.pt").read_bytes()

@@ -69,12 +69,14 @@ class SemganLabelApp(MONAILabelApp):
         root = Path(source.root)
         careful = "inference_optimised.json"
         told: dict[str, Any] = {"served": False, "models": []}
+        if source.registered:
+            told["registered"] = source.registered
         shipped = Path(source.weights) if source.weights else root / "models" / "model.pt"
         if not shipped.is_file():
             where = "models/model.pt" if not source.weights else shipped.name
             return {**told, "reason": f"no weights ({where}): train the bundle, then --bundle {source.name}=MODEL.pt"}
         try:
-            versions = ModelVersions(app_dir / "model" / source.name, shipped)
+            versions = ModelVersions(app_dir / "model" / source.name, shipped, source.registered)
             made = {source.name: self._model(root, "inference.json", versions)}
         except Exception as error:  # whatever is wrong with one bundle must not take the others down
             logger.warning("bundle %s is not served: %s", source.name, describe_failure(error))

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from ...utils import InputError, write_json_atomic, write_text_atomic
 
-__all__ = ["AppSettings", "BundleSource", "find_bundles", "prepare_app_folder", "read_app_settings"]
+__all__ = [
+    "AppSettings",
+    "BundleSource",
+    "find_bundles",
+    "is_model_address",
+    "prepare_app_folder",
+    "read_app_settings",
+]
 
 SETTINGS = "label_app.json"
 MAIN = '''"""What MONAI Label loads; written by `monai-semgan label-app`."""
@@ -26,11 +33,13 @@ class BundleSource:
         name: under which its model is served.
         root: its folder.
         weights: other weights than its own ``models/model.pt``, with ``model.json`` beside them; empty for its own.
+        registered: the version in MLflow's registry that these weights are, e.g. ``models:/ct_liver/3``.
     """
 
     name: str
     root: str
     weights: str = ""
+    registered: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ def find_bundles(wanted: Sequence[str] = ()) -> tuple[BundleSource, ...]:
     """The bundles named, or all of the project.
 
     Args:
-        wanted: names or folders, each optionally with weights of one's own: ``NAME=PATH/model.pt``.
+        wanted: names or folders, each optionally with weights of one's own: ``NAME=PATH/model.pt``, or with an address
+            in MLflow's registry, which is left as it is (see ``registered``): ``NAME=models:/ct_liver@champion``.
 
     Raises:
         InputError: one of them is nowhere, or two have the same name.
@@ -81,13 +91,18 @@ def find_bundles(wanted: Sequence[str] = ()) -> tuple[BundleSource, ...]:
                 got="no configs/inference.json there",
                 wanted="a name in bundles/, or a bundle's folder",
             )
-        found.append(
-            BundleSource(root.resolve().name, str(root.resolve()), str(Path(weights).resolve()) if weights else "")
-        )
+        if weights and not is_model_address(weights):
+            weights = str(Path(weights).resolve())
+        found.append(BundleSource(root.resolve().name, str(root.resolve()), weights))
     names = [source.name for source in found]
     if len(set(names)) < len(names):
         raise InputError("option bundle", got=f"{', '.join(names)}", wanted="each name once")
     return tuple(found)
+
+
+def is_model_address(weights: str) -> bool:
+    """Whether it names a model in MLflow's registry, not a file."""
+    return weights.startswith("models:/")
 
 
 def prepare_app_folder(folder: Path, settings: AppSettings) -> Path:

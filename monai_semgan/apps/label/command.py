@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ...utils import InputError
-from .app_folder import AppSettings, find_bundles, prepare_app_folder
+from .app_folder import AppSettings, BundleSource, find_bundles, is_model_address, prepare_app_folder
 from .requirements import INSTALL_LABEL, examine_label, missing_for_label
 
 __all__ = ["add_parser", "run"]
@@ -29,7 +29,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         action="extend",  # given twice, both count
         default=[],
         metavar="NAME",
-        help="bundles to serve, NAME=WEIGHTS for others (default: all)",
+        help="bundles to serve (default: all); NAME=PATH/model.pt for other weights, NAME=models:/MODEL@champion or "
+        "NAME=models:/MODEL/3 for a registered version",
+    )
+    parser.add_argument(
+        "--registry", metavar="URI", help="MLflow's address for models:/... (default: MLFLOW_TRACKING_URI)"
     )
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
@@ -63,11 +67,12 @@ def run(args: argparse.Namespace) -> int:
     studies = args.studies if remote else str(Path(args.studies).expanduser().resolve())
     if not remote:
         Path(studies).mkdir(parents=True, exist_ok=True)
+    folder = (args.app or Path(studies) / HIDDEN).expanduser().resolve()
     settings = AppSettings(
-        find_bundles(args.bundle), args.device or default_device(), args.time_limit, args.largest_upload,
-        not args.no_scoring,
+        fetched(find_bundles(args.bundle), folder, args.registry), args.device or default_device(), args.time_limit,
+        args.largest_upload, not args.no_scoring,
     )  # fmt: skip
-    folder = prepare_app_folder((args.app or Path(studies) / HIDDEN).expanduser().resolve(), settings)
+    prepare_app_folder(folder, settings)
     address = f"http://{args.host}:{args.port}"
     print(f"studies {studies}\napp     {folder}\nbundles {', '.join(source.name for source in settings.bundles)}")
     print(f"browser  open {address}/")
@@ -92,6 +97,17 @@ def check() -> int:
     prepare_monailabel()
     print("\nthe server can be started")
     return 0
+
+
+def fetched(bundles: tuple[BundleSource, ...], folder: Path, registry: str | None) -> tuple[BundleSource, ...]:
+    """The bundles, with files in the place of addresses in MLflow's registry."""
+    if not any(is_model_address(source.weights) for source in bundles):
+        return bundles
+    from .registered import fetch_registered
+
+    return tuple(
+        fetch_registered(source, folder, registry) if is_model_address(source.weights) else source for source in bundles
+    )
 
 
 def authenticated() -> bool:

@@ -53,7 +53,8 @@ class SegmentationTask(InferTask):
 
     def info(self) -> dict[str, Any]:
         number = self.model.versions.number()
-        return {**super().info(), "kind": self.kind, "version": number, "label_colors": label_colours(self.labels)}
+        told = {"kind": self.kind, "version": number, "label_colors": label_colours(self.labels)}
+        return {**super().info(), **told, **self._registered(number)}
 
     def is_valid(self) -> bool:
         return True
@@ -87,10 +88,16 @@ class SegmentationTask(InferTask):
             "label_colors": label_colours(self.labels),
             "quality": quality,
             "version": made.version,
+            **self._registered(made.version),
             "latencies": {"total": round(time.monotonic() - begin, 2)},
         }
         answer |= {name: made.report[name] for name in ("steps", "time_limit_reached") if name in made.report}
         return result, answer
+
+    def _registered(self, number: int | None) -> dict[str, str]:
+        """Which registered version that is; nothing for one that was trained here."""
+        address = self.model.versions.registered
+        return {"registered": address} if address and number == 0 else {}
 
 
 class DiceScore(ScoringMethod):
@@ -140,7 +147,8 @@ class QualityScore(ScoringMethod):
 
     def key(self, path: str) -> str:
         """Changes when the scan or the model does."""
-        return f"{Path(path).stat().st_mtime_ns}/{self.model.versions.served()[0]}"
+        number, weights = self.model.versions.served()
+        return f"{Path(path).stat().st_mtime_ns}/{number}/{weights.stat().st_mtime_ns}"
 
     def score(self, path: str, image: str) -> dict[str, Any]:
         """The numbers of one scan; a scan that cannot be read is noted, and the others go on."""

@@ -135,11 +135,18 @@ class FineTuningTask(TrainTask):
     def experiment(self, number: int, settings: FineTuningSettings, *scans: int) -> ExperimentRun:
         """The MLflow run of this training, in the app's folder unless ``MLFLOW_TRACKING_URI`` says otherwise."""
         counts = dict(zip(("labelled", "held_out", "unlabelled"), scans, strict=True))
+        served = self.model.versions.served()[0]
+        registered = self.model.versions.registered if served == 0 else ""
         return ExperimentRun(
             self.folder,
             f"label-{self.name}",
             f"version {number}",
-            params={"settings": asdict(settings), "scans": counts, "from_version": self.model.versions.served()[0]},
+            params={
+                "settings": asdict(settings),
+                "scans": counts,
+                "from_version": served,
+                **({"from_registered": registered} if registered else {}),
+            },
             tags={"stage": "label", "bundle": self.model.root.name},
             device=self.model.device,
         )

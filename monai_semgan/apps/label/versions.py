@@ -22,10 +22,11 @@ class ModelVersions:
     Args:
         folder: of this model in the app.
         shipped: the bundle's weights.
+        registered: the version in MLflow's registry that ``shipped`` is, or empty.
     """
 
-    def __init__(self, folder: Path, shipped: Path) -> None:
-        self.folder, self.shipped = folder, shipped
+    def __init__(self, folder: Path, shipped: Path, registered: str = "") -> None:
+        self.folder, self.shipped, self.registered = folder, shipped, registered
 
     def served(self) -> tuple[int, Path]:
         """Number and weights of the version that answers.

@@ -39,7 +39,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle ``tiny_liver`` with small untrained networks."""
-    from tests.apps.label.server_process import make_tiny_bundle
+    from tests.apps.label.tiny_bundle import make_tiny_bundle
 
     return make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny_liver")
 
