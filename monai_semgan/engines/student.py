@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..networks.nets import load_start
 from ..transforms import decode_label
 from ..utils.checkpoint import load_checkpoint, load_weights
 from ..utils.errors import InputError
+from ..utils.start_weights import load_start
 from .label_rounds import UNSURE, LabelRounds
 from .phase_trainer import Phase, Terms
 from .supervised import SupervisedSliceTrainer

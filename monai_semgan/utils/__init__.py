@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         start_processes,
         wait_for_all,
     )
+    from .start_weights import load_start
 
 __all__ = [
     "InputError",
@@ -35,6 +36,7 @@ __all__ = [
     "is_first_process",
     "load_checkpoint",
     "load_network",
+    "load_start",
     "make_output_folder",
     "process_count",
     "process_device",
@@ -58,6 +60,7 @@ _NEED_TORCH = {
     "is_first_process": "processes",
     "load_checkpoint": "checkpoint",
     "load_network": "checkpoint",
+    "load_start": "start_weights",
     "process_count": "processes",
     "process_device": "processes",
     "process_part": "processes",

@@ -3,7 +3,6 @@
 from .conditioning_net import ConditioningNet
 from .confidence_discriminator import ConfidenceDiscriminator
 from .generative_segmenter import GenerativeSegmenter
-from .grown_unet import load_start
 from .hidden_feature_projector import HiddenFeatureProjector
 from .joint_patch_critic import JointPatchCritic
 from .mask_tokenizer import MASKIGE_VARIANTS, MaskigeVariant, MaskTokenizer
@@ -36,7 +35,6 @@ __all__ = [
     "StyleEncoder",
     "StylePyramidEncoder",
     "TagClassifier",
-    "load_start",
     "num_latents",
     "style_channels",
 ]

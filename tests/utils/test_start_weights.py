@@ -6,8 +6,7 @@ import pytest
 import torch
 from monai.networks.nets import UNet
 
-from monai_semgan.networks.nets import load_start
-from monai_semgan.utils import InputError
+from monai_semgan.utils import InputError, load_start
 
 
 def _unet(dims: int, channels: list[int], strides: list, seed: int = 0, res_units: int = 2) -> UNet:

@@ -1,4 +1,4 @@
-"""MONAI's U-Net with one finer level put around it, for training at twice the resolution."""
+"""Weights to start a training from: of the same network, or of a U-Net that becomes the inside of a finer one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ...utils.checkpoint import load_weights
+from .checkpoint import load_weights
 
 __all__ = ["load_start"]
 
