@@ -24,8 +24,10 @@ class FeatureProjectorTrainer(PhaseTrainer):
 
     Generator and encoder are frozen, noise maps fixed, and no mask is used. Each iteration draws some images, makes two
     views of each by :class:`StylePerturbation`, reads their hidden features at the same random pixels, and predicts the
-    clusters of one view from the other. The bundle's defaults mend the released code (docs/methods/one_shot.md);
-    the options named "released" undo that.
+    clusters of one view from the other. Where a pixel is, no style ever changes, and clusters of places would serve
+    best; so the second view is also of the image moved and read again, and features are compared of the same tissue
+    at two places. The bundle's defaults mend the released code (docs/methods/one_shot.md); the options named
+    "released" undo that.
 
     Args:
         network: a ``OneShotSegmenter``.
@@ -38,6 +40,8 @@ class FeatureProjectorTrainer(PhaseTrainer):
             of scans are known too (0: released).
         truncation: psi of drawn latents; ``truncate_twice``: fresh latents are drawn whole and everything is truncated
             at the end, the unchanged rows thereby twice (released).
+        warp: moves the second view's image, e.g. ``RandSliceAffine``, ``(image, None) -> (image, None)`` for any number
+            of channels, less than 0 beyond the frame; None: no view is moved (released).
         independent_geometry: each view is flipped and rotated on its own, and pixels of different places are compared
             (released).
         standardise: every channel to mean 0 and deviation 1 over ``statistics_images`` images (released: not).
@@ -68,6 +72,7 @@ class FeatureProjectorTrainer(PhaseTrainer):
         real_fraction: float = 1.0,
         truncation: float = 0.7,
         truncate_twice: bool = False,
+        warp: Callable[..., tuple[torch.Tensor, torch.Tensor | None]] | None = None,
         independent_geometry: bool = False,
         standardise: bool = True,
         statistics_images: int = 64,
@@ -87,7 +92,12 @@ class FeatureProjectorTrainer(PhaseTrainer):
                 "feature projector", got=f"images {images}, pixels {pixels}, statistics_images {statistics_images}",
                 wanted="at least 1 image, 1 pixel of each and 1 image for statistics",
             )  # fmt: skip
-        self.network, self.prototypes = network, prototypes
+        if warp is not None and independent_geometry:
+            raise InputError(
+                "feature projector", got="moved_views and independent_geometry", wanted="one of them at most",
+                fix="leave independent_geometry false",
+            )  # fmt: skip
+        self.network, self.prototypes, self.warp = network, prototypes, warp
         self.perturbation, self.loss = perturbation, loss
         self.reader_checkpoint = Path(reader_checkpoint) if reader_checkpoint else None
         self.images, self.pixels = int(images), int(pixels)
@@ -129,18 +139,47 @@ class FeatureProjectorTrainer(PhaseTrainer):
     def swapped_prediction(self, batch: Any) -> Terms:
         """Loss of the cluster assignments of two views of the same pixels."""
         latents, spatial = self.base(batch)
+        views = [(latents, spatial)] * 2
         size = self.network.generator.image_size
         per_image = min(self.pixels // len(latents), size * size)
+        chance = torch.rand(len(latents), size * size, device=latents.device)
+        if self.warp is not None:
+            views[1], origin = self.moved(batch, latents, spatial)
+            chance = chance - (origin < 0).float()  # what has come in from beyond the frame has no partner: last
         # without replacement in each image
-        pixels = torch.rand(len(latents), size * size, device=latents.device).topk(per_image, dim=1).indices
+        pixels = chance.topk(per_image, dim=1).indices
+        places = [pixels if self.warp is None else origin.clamp(min=0).gather(1, pixels), pixels]
         scores = []
-        for _ in range(2):
+        for (w, s), place in zip(views, places, strict=True):
             with torch.no_grad():
-                _, features = self.network.generator.generator.hidden_features(self.perturb(latents), "fixed", spatial)
-            places = rotated_pixels(pixels, size) if self.independent_geometry else pixels
-            projected = self.network.generator.projector.gather(features, places)
+                _, features = self.network.generator.generator.hidden_features(self.perturb(w), "fixed", s)
+            place = rotated_pixels(place, size) if self.independent_geometry else place
+            projected = self.network.generator.projector.gather(features, place)
             scores.append(self.prototypes(projected.flatten(0, 1)))
         return {"": self.loss(*scores)}
+
+    @torch.no_grad()
+    def moved(
+        self, batch: Any, latents: torch.Tensor, spatial: torch.Tensor | None
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor | None], torch.Tensor]:
+        """This iteration's images moved and read by the encoder: ``(latents, spatial)``.
+
+        And ``(B, S * S)``, where each of their pixels was before, row * S + column, -1 for beyond the frame.
+        """
+        assert self.warp is not None
+        image = self.network.generator.generator(latents, "fixed", spatial)[0].float().clamp(-1, 1)
+        if self.real_fraction > 0:
+            drawn = self.shared["drawn"][:, None, None, None]
+            image = torch.where(drawn, image, batch["unlabelled"]["image"][: len(image)])
+        size = image.shape[-1]
+        ramp = torch.linspace(0, 1, size, device=image.device)
+        where = torch.stack(torch.meshgrid(ramp, ramp, indexing="ij"))[None].expand(len(image), -1, -1, -1)
+        # pictures of row and column move along and tell where things came from
+        together, _ = self.warp(torch.cat([image, where], dim=1), None)
+        row, column = (together[:, -2:] * (size - 1)).round().long().unbind(dim=1)
+        inside = (together[:, -2:] >= 0).all(dim=1)
+        origin = torch.where(inside, row * size + column, torch.full_like(row, -1))
+        return self.network.encoder(together[:, :-2]), origin.flatten(1)
 
     @torch.no_grad()
     def base(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -151,7 +190,7 @@ class FeatureProjectorTrainer(PhaseTrainer):
         if self.real_fraction > 0:
             image = batch["unlabelled"]["image"][: self.images]
             read, spatial = self.network.encoder(image)
-            drawn = torch.rand(len(read), device=read.device) >= self.real_fraction
+            drawn = self.shared["drawn"] = torch.rand(len(read), device=read.device) >= self.real_fraction
             latents = torch.where(drawn[:, None, None], latents[: len(read)], read)
             if spatial is not None:
                 spatial = torch.where(drawn[:, None, None, None], torch.zeros_like(spatial), spatial)

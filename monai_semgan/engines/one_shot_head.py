@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,11 @@ def head_loss(name: str) -> nn.Module:
 class OneShotHeadTrainer(PhaseTrainer):
     """Fits the head on the projected features of the annotated image, everything else frozen.
 
-    The features are computed once, with the noise maps off, as stored, and drawn; each iteration takes one of these
-    versions, so that the head does not learn from noise.
+    In one image the organ's place gives it away, and a head on features that know their place learns that and nothing
+    else: every slice then gets the outline of the annotated one. So in most iterations image and mask are moved
+    together at random and the encoder reads the moved image; what stays the same is the tissue. In the other ones the
+    features are those of the annotated image as it stands, computed once, with the noise maps off, as stored, and
+    drawn, so that the head does not learn from noise.
 
     Args:
         network: a ``OneShotSegmenter``.
@@ -47,11 +50,16 @@ class OneShotHeadTrainer(PhaseTrainer):
         dropout: share of the projected features that is left out at each iteration.
         noise_draws: versions with drawn noise maps, beside those with none and with the stored ones (0: the stored
             ones alone, as released).
+        warp: moves image ``(n, 1, S, S)`` and mask together, e.g. ``RandSliceAffine``; None: never.
+        warped_fraction: share of the iterations with moved images (0: released).
         network_settings: what the network was built with, written beside the weights.
         options: see :class:`PhaseTrainer`.
 
-    Batches: ``{"labelled": {"label", "latents"[, "spatial"]}}`` of ``ShotLoader``, all alike. On finishing,
+    Batches: ``{"labelled": {"image", "label", "latents"[, "spatial"]}}`` of ``ShotLoader``, all alike. On finishing,
     ``model.pt`` (the whole network) and ``model.json`` are written.
+
+    Raises:
+        InputError: an option out of range.
     """
 
     def __init__(
@@ -67,15 +75,20 @@ class OneShotHeadTrainer(PhaseTrainer):
         learning_rate: float = 2e-3,
         dropout: float = 0.1,
         noise_draws: int = 2,
+        warp: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
+        warped_fraction: float = 0.75,
         network_settings: dict[str, Any] | None = None,
         output_dir: str | Path | None = None,
         **options: Any,
     ) -> None:
         if not 0 <= dropout < 1:
             raise InputError("option head_dropout", got=dropout, wanted="0 or more and less than 1")
+        if not 0 <= warped_fraction <= 1:
+            raise InputError("option warped_fraction", got=warped_fraction, wanted="0..1")
         self.network, self.loss = network, head_loss(loss)
         self.reader_checkpoint, self.projector_checkpoint = reader_checkpoint, projector_checkpoint
         self.dropout, self.noise_draws = dropout, int(noise_draws)
+        self.warp, self.warped_fraction = warp, warped_fraction if warp is not None else 0.0
         self.network_settings = network_settings
         self.maps: torch.Tensor | None = None
         head = network.generator.head
@@ -109,11 +122,22 @@ class OneShotHeadTrainer(PhaseTrainer):
     def segment(self, batch: Any) -> Terms:
         """Loss of the annotated images' pixels."""
         shot = batch["labelled"]
-        if self.maps is None:
-            self.maps = self.versions(shot)
-        chosen = self.maps[int(torch.randint(len(self.maps), ()))]
+        if self.warped_fraction > 0 and float(torch.rand(())) < self.warped_fraction:
+            chosen, label = self.moved(shot)
+        else:
+            if self.maps is None:
+                self.maps = self.versions(shot)
+            chosen, label = self.maps[int(torch.randint(len(self.maps), ()))], shot["label"]
         logits = self.network.generator.head(F.dropout2d(chosen, self.dropout, training=True))
-        return {"": self.loss(logits.float(), shot["label"])}
+        return {"": self.loss(logits.float(), label)}
+
+    @torch.no_grad()
+    def moved(self, shot: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Projected features ``(n, d, S, S)`` of the annotated images, moved and read again, and their moved masks."""
+        assert self.warp is not None
+        image, label = self.warp(shot["image"], shot["label"])
+        latents, spatial = self.network.encoder(image)
+        return self.network.generator.project(latents, "zero", spatial)[1], label
 
     @torch.no_grad()
     def versions(self, shot: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from monai_semgan.engines import LARC, load_projector, weights_fingerprint
 from monai_semgan.networks.nets import PrototypeHead
-from monai_semgan.transforms import StylePerturbation
+from monai_semgan.transforms import RandSliceAffine, StylePerturbation
 from monai_semgan.utils import InputError, read_model_settings
 from tests.tiny_adversarial import equal, weights
 from tests.tiny_one_shot import DIM, make_one_shot, make_projector_trainer
@@ -92,6 +92,46 @@ def test_real_slices_are_read_by_the_encoder() -> None:
     assert none.base(image)[1] is None
 
 
+@pytest.mark.parametrize("real_fraction", [0.0, 1.0])
+def test_moved_views_compare_the_same_tissue(real_fraction: float) -> None:
+    """A shift by whole pixels: what the second view shows at a pixel, the image shows where it came from."""
+    network = make_one_shot(spatial_resolution=8)
+
+    def shift(image: torch.Tensor, label: None) -> tuple[torch.Tensor, None]:
+        moved = torch.full_like(image, -1.0)
+        moved[..., 2:, 3:] = image[..., :-2, :-3]
+        return moved, label
+
+    trainer = make_projector_trainer(network=network, real_fraction=real_fraction, warp=shift)
+    batch = trainer.data_loader.batch(0)
+    latents, spatial = trainer.base(batch)
+    seen: list[torch.Tensor] = []
+    network.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    (moved, moved_spatial), origin = trainer.moved(batch, latents, spatial)
+    image = batch["unlabelled"]["image"]
+    if not real_fraction:
+        image = network.generator.generator(latents, "fixed", spatial)[0].detach().clamp(-1, 1)
+    torch.testing.assert_close(seen[-1], shift(image, None)[0])
+    assert moved.shape == latents.shape
+    assert moved_spatial is not None
+    size = image.shape[-1]
+    inside = origin >= 0
+    assert inside.view(-1, size, size)[:, 2:, 3:].all()
+    assert int(inside.sum()) == len(image) * (size - 2) * (size - 3)
+    flat = image.flatten(1).gather(1, origin.clamp(min=0))
+    torch.testing.assert_close(seen[-1].flatten(1)[inside], flat[inside])
+
+
+def test_moved_views_teach_the_projector() -> None:
+    trainers = [make_projector_trainer(2, warp=warp) for warp in (None, RandSliceAffine(), RandSliceAffine())]
+    for trainer in trainers:
+        trainer.run()
+        assert trainer.weight_change > 0
+    plain, moved, again = (weights(trainer.network.generator.projector) for trainer in trainers)
+    assert not equal(plain, moved)
+    assert equal(moved, again)
+
+
 @pytest.mark.parametrize("standardise", [True, False])
 def test_statistics_are_folded_in(standardise: bool) -> None:
     trainer = make_projector_trainer(1, standardise=standardise)
@@ -151,6 +191,7 @@ def test_a_projector_belongs_to_its_generator(tmp_path: Path) -> None:
         ({"truncation": -0.1}, "option truncation"),
         ({"optimizer": "sgd"}, "option projector_optimizer: got 'sgd'"),
         ({"pixels": 2}, "pixels 2"),
+        ({"warp": RandSliceAffine(), "independent_geometry": True}, "got moved_views and independent_geometry"),
     ],
 )
 def test_options_are_checked(options: dict, message: str) -> None:

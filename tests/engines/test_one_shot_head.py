@@ -9,6 +9,7 @@ import torch
 
 from monai_semgan.engines import OneShotHeadTrainer
 from monai_semgan.engines.one_shot_head import head_loss
+from monai_semgan.transforms import RandSliceAffine
 from monai_semgan.utils import InputError, load_network, read_model_settings
 from tests.tiny_adversarial import equal, weights
 from tests.tiny_one_shot import make_head_trainer, make_one_shot, make_projector_trainer, make_shots
@@ -56,10 +57,39 @@ def test_versions_differ_in_noise_alone(tmp_path: Path) -> None:
     assert len(trainer.versions(shot)) == 1  # released: the stored noise
 
 
+def test_moved_images_are_read_again_and_their_masks_move_along(tmp_path: Path) -> None:
+    trainer = make_head_trainer(tmp_path, warp=RandSliceAffine(rotation=0.0, scale=(1.0, 1.0), shift=0.2))
+    shots = make_shots(trainer.network)
+    shot = {"image": shots.image, "label": shots.label, "latents": shots.latents}
+    torch.manual_seed(0)
+    maps, label = trainer.moved(shot)
+    torch.manual_seed(0)
+    image, wanted = trainer.warp(shots.image, shots.label)
+    assert torch.equal(label, wanted)
+    assert not torch.equal(label, shots.label)
+    latents, spatial = trainer.network.encoder(image)
+    torch.testing.assert_close(maps, trainer.network.generator.project(latents, "zero", spatial)[1])
+    # released: no image is moved; and without a way to move it none can be
+    assert make_head_trainer(tmp_path, warp=trainer.warp, warped_fraction=0.0).warped_fraction == 0
+    assert make_head_trainer(tmp_path).warped_fraction == 0
+
+
+@pytest.mark.parametrize(("fraction", "times"), [(0.0, 0), (1.0, 4)])
+def test_share_of_moved_images(tmp_path: Path, fraction: float, times: int) -> None:
+    calls = []
+
+    def warp(image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(image)
+        return image, label
+
+    make_head_trainer(tmp_path, 4, warp=warp, warped_fraction=fraction).run()
+    assert len(calls) == times
+
+
 def test_it_is_deterministic(tmp_path: Path) -> None:
     heads = []
     for _ in range(2):
-        trainer = make_head_trainer(tmp_path, 4)
+        trainer = make_head_trainer(tmp_path, 4, warp=RandSliceAffine())
         trainer.run()
         heads.append(weights(trainer.network.generator.head))
     assert equal(*heads)
@@ -73,3 +103,5 @@ def test_losses_and_options() -> None:
         head_loss("dice")
     with pytest.raises(InputError, match="head_dropout: got 1"):
         OneShotHeadTrainer("cpu", 1, 1, [], make_one_shot(), dropout=1.0)
+    with pytest.raises(InputError, match=r"warped_fraction: got 1\.5"):
+        OneShotHeadTrainer("cpu", 1, 1, [], make_one_shot(), warped_fraction=1.5)

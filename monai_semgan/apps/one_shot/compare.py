@@ -40,6 +40,8 @@ def compare_labellers(
     least_pixels: int = 40,
     shot_seed: int = 1,
     test_seed: int = 2,
+    warp: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
+    copies: int = 24,
 ) -> dict[str, Any]:
     """Fit every labeller on each of several images, one at a time, and score all on the same others.
 
@@ -59,6 +61,8 @@ def compare_labellers(
         shots: real slices with masks to learn from, read by the encoder; None: generated ones with the oracle's masks.
         projectors: further projectors to compare, by name.
         least_pixels: of each class in an image to learn from.
+        warp: every way learns from ``copies`` moved copies of the image beside it, read by the encoder, as the
+            bundle's head does; None: from the image as it stands (released).
 
     Returns:
         What ``summary.json`` holds: for each set mean and deviation over choices, and the difference to ``one_shot``
@@ -83,9 +87,11 @@ def compare_labellers(
         examples = _generated_shots(generator, oracle, choices, num_classes, truncation, least_pixels, shot_seed)
     else:
         examples = _real_shots(network, shots, choices, num_classes, least_pixels, shot_seed)
+    if warp is not None:
+        examples = [_with_copies(network, *example, warp, copies, shot_seed) for example in examples]
     fitted: list[dict[str, Labeller]] = []
     names = [*labellers, *(projectors or {})]
-    for number, (maps, label) in enumerate(examples):
+    for number, (_, maps, label) in enumerate(examples):
         row: dict[str, Labeller] = {}
         with torch.enable_grad():
             for name in names:
@@ -109,7 +115,8 @@ def compare_labellers(
     summary = {where: paired_table(table) for where, table in scores.items()}
     summary["settings"] = {
         "choices": choices, "images": images, "steps": steps, "truncation": truncation, "seed": seed,
-        "num_classes": num_classes, "learned_from": "generated images" if shots is None else "real slices",
+        "num_classes": num_classes, "moved_copies": copies if warp is not None else 0,
+        "learned_from": "generated images" if shots is None else "real slices",
     }  # fmt: skip
     write_csv_atomic(folder / "choices.csv", rows)
     write_json_atomic(folder / "summary.json", summary)
@@ -143,7 +150,7 @@ def dice_of_organs(overlap: torch.Tensor, total: torch.Tensor) -> float:
 
 def _real_shots(
     network: OneShotSegmenter, bank: SliceBank, choices: int, num_classes: int, least: int, seed: int
-) -> list[tuple[Any, torch.Tensor]]:
+) -> list[tuple[torch.Tensor, Any, torch.Tensor]]:
     shows = [
         row for row in range(len(bank))
         if int(torch.bincount(bank.labels[row].flatten().long(), minlength=num_classes)[1:].min()) >= least
@@ -153,24 +160,45 @@ def _real_shots(
     order = torch.randperm(len(shows), generator=torch.Generator().manual_seed(seed))[:choices]
     examples = []
     for row in (shows[i] for i in order.tolist()):
-        latents, spatial = network.encoder(bank.images[row : row + 1].float())
+        image = bank.images[row : row + 1].float()
+        latents, spatial = network.encoder(image)
         maps = network.generator.generator.hidden_features(latents, "zero", spatial)[1]
-        examples.append((maps, bank.labels[row : row + 1].long()))
+        examples.append((image, maps, bank.labels[row : row + 1].long()))
     return examples
+
+
+def _with_copies(
+    network: OneShotSegmenter,
+    image: torch.Tensor,
+    maps: Any,
+    label: torch.Tensor,
+    warp: Callable,
+    copies: int,
+    seed: int,
+) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    """Maps and masks of an image and of moved copies of it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        many = image.expand(copies, -1, -1, -1), label.expand(copies, -1, -1, -1)
+        moved, moved_label = warp(*many)
+    latents, spatial = network.encoder(moved)
+    more = network.generator.generator.hidden_features(latents, "zero", spatial)[1]
+    return image, [torch.cat(pair) for pair in zip(maps, more, strict=True)], torch.cat([label, moved_label])
 
 
 def _generated_shots(
     generator: nn.Module, oracle: Any, choices: int, num_classes: int, truncation: float, least: int, seed: int
-) -> list[tuple[Any, torch.Tensor]]:
+) -> list[tuple[torch.Tensor, Any, torch.Tensor]]:
     draw, mean = torch.Generator().manual_seed(seed), generator.mean_latent()
-    found: list[tuple[Any, torch.Tensor]] = []
+    found: list[tuple[torch.Tensor, Any, torch.Tensor]] = []
     for _ in range(20):
         latents = generator.sample_latents(32, truncation=truncation, mean_latent=mean, generator=draw)
         label = oracle(generator(latents, "fixed")[0].clamp(-1, 1)).argmax(1, keepdim=True)
         for i in range(len(latents)):
             counts = torch.bincount(label[i].flatten(), minlength=num_classes)[1:num_classes]
             if int(counts.min()) >= least and len(found) < choices:
-                found.append((generator.hidden_features(latents[i : i + 1], "fixed")[1], label[i : i + 1]))
+                image, maps = generator.hidden_features(latents[i : i + 1], "fixed")
+                found.append((image.clamp(-1, 1), maps, label[i : i + 1]))
         if len(found) == choices:
             return found
     raise InputError(

@@ -51,19 +51,29 @@ class Labeller:
         self.learning_rate, self.pixels = learning_rate, pixels
 
     def fit(self, maps: Maps, label: torch.Tensor, steps: int = 300, seed: int = 0, dropout: float = 0.1) -> None:
-        """Learn from one image: its hidden maps and its mask ``(1, 1, S, S)``."""
+        """Learn from one image: its hidden maps and its mask ``(1, 1, S, S)``.
+
+        Of several versions of it, ``(N, 1, S, S)`` and maps of N images, each step takes one at random.
+        """
+        versions = len(label)
         with torch.no_grad():
-            given = self.prepare(maps)
+            given = self.prepare([m[:1] for m in maps])
         self.network.train().requires_grad_(True)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, betas=(0.9, 0.99))
         loss, draw = ClassWeightedLoss(), torch.Generator().manual_seed(seed)
-        flat, classes = given.movedim(1, -1).flatten(0, -2), label.flatten().long()
+        wanted = label[:1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # dropout
             for _ in range(steps):
+                if versions > 1:
+                    k = int(torch.randint(versions, (), generator=draw))
+                    wanted = label[k : k + 1]
+                    with torch.no_grad():
+                        given = self.prepare([m[k : k + 1] for m in maps])
                 if self.pixels is None:
-                    total = loss(self.network(F.dropout2d(given, dropout, training=True)), label)
+                    total = loss(self.network(F.dropout2d(given, dropout, training=True)), wanted)
                 else:
+                    flat, classes = given.movedim(1, -1).flatten(0, -2), wanted.flatten().long()
                     chosen = torch.randint(len(flat), (self.pixels,), generator=draw)
                     logits = self.network(flat[chosen])
                     # as in DatasetGAN: plain cross-entropy of pixels, members apart

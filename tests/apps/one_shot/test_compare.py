@@ -13,6 +13,7 @@ from monai_semgan.apps.one_shot import LABELLERS, compare_labellers, time_labell
 from monai_semgan.apps.one_shot.compare import dice_of_organs, paired_table
 from monai_semgan.apps.one_shot.labellers import make_labeller, pca_projector, random_projector
 from monai_semgan.networks.nets import HiddenFeatureProjector
+from monai_semgan.transforms import RandSliceAffine
 from monai_semgan.utils import InputError
 from tests.tiny import make_bank
 from tests.tiny_one_shot import DIM, make_one_shot, make_projector_trainer
@@ -45,6 +46,20 @@ def test_every_way_is_scored_on_the_same_images(network, tmp_path: Path) -> None
     assert len(rows) == 2 * 2 * len(LABELLERS)
     assert json.loads((tmp_path / "summary.json").read_text())["settings"]["choices"] == 2
     assert (tmp_path / "pictures.png").is_file()
+
+
+def test_every_way_may_learn_from_moved_copies(network, tmp_path: Path) -> None:
+    tables = []
+    for warp in (None, RandSliceAffine(), RandSliceAffine()):
+        folder = tmp_path / str(len(tables))
+        summary = compare_labellers(
+            network, bright, folder, choices=1, images=4, steps=5, labellers=("one_shot", "linear", "mlps_10"),
+            least_pixels=5, warp=warp, copies=3,
+        )  # fmt: skip
+        assert summary["settings"]["moved_copies"] == (3 if warp is not None else 0)
+        tables.append((folder / "choices.csv").read_text())
+    assert tables[1] == tables[2]
+    assert tables[0] != tables[1]
 
 
 @pytest.mark.parametrize("name", ["one_shot", "raw", "linear", "mlps_10"])
