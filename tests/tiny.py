@@ -88,6 +88,15 @@ def make_batch(batch_size: int = 2, classes: int = 2) -> dict[str, dict[str, tor
     return make_loader(1, batch_size, classes).batch(0)
 
 
+def whole_terms(found: Any) -> dict[str, torch.Tensor]:
+    """Terms of a phase that may give them in parts, one after the other."""
+    sums: dict[str, torch.Tensor] = {}
+    for part in [found] if isinstance(found, dict) else found:
+        for name, term in part.items():
+            sums[name] = sums[name] + term if name in sums else term
+    return sums
+
+
 def make_gan_trainer(output_dir: Path | None = None, seed: int = 0, **options: Any) -> SemanticGANTrainer:
     """Six iterations: two of warm start, then all phases, the lazy ones every second time."""
     torch.manual_seed(seed)

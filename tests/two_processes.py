@@ -12,10 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from ignite.engine import Events
 from monai.data import DataLoader
 from monai.networks.nets import UNet
 from torch.overrides import TorchFunctionMode
@@ -29,7 +32,7 @@ from monai_semgan.transforms import JointDiffAugment, RandSliceAffine
 from monai_semgan.utils import processes
 from monai_semgan.utils.checkpoint import save_checkpoint
 from monai_semgan.utils.errors import InputError
-from tests import tiny, tiny_adversarial, tiny_student, tiny_transfer
+from tests import tiny, tiny_adversarial, tiny_generative, tiny_student, tiny_transfer
 from tests.scans import AFFINES, BrightnessNetwork, ReportingInferer, make_scan, make_transforms, write_scan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,17 +50,23 @@ class WholeBatchDraws(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         rank, count = processes.process_part()
+        if count > 1 and function is F.gumbel_softmax:
+            return gumbel_softmax(*args, **kwargs)
         if count == 1 or function not in _RANDOM or kwargs.get("generator") is not None:
             return function(*args, **kwargs)
         if function in (torch.rand_like, torch.randn_like):
+            if args[0].ndim == 1:  # noise on one code is no batch
+                return function(*args, **kwargs)
             shape, plain = list(args[0].shape), (torch.rand if function is torch.rand_like else torch.randn)
             kwargs = {"dtype": args[0].dtype, "device": args[0].device, **kwargs}
             make = plain
         elif function is torch.randint:
-            shape, low, high = list(args[2]), args[0], args[1]
+            *bounds, shape = args
 
             def make(size: list[int], **options: Any) -> torch.Tensor:
-                return torch.randint(low, high, size, **options)
+                return torch.randint(*bounds, size, **options)
+
+            shape = list(shape)
         else:
             shape = list(args[0]) if isinstance(args[0], (tuple, list, torch.Size)) else list(args)
             make = function
@@ -66,6 +75,15 @@ class WholeBatchDraws(TorchFunctionMode):
             return make(shape, **kwargs)
         shape[dim] *= count
         return make(shape, **kwargs).unflatten(dim, (-1, count)).select(dim + 1, rank)
+
+
+def gumbel_softmax(logits: torch.Tensor, hard: bool, dim: int, **unused: Any) -> torch.Tensor:
+    """As in ``torch.nn.functional``, with those of the whole batch's draws that belong to this process's samples."""
+    rank, count = processes.process_part()
+    draws = torch.empty(len(logits) * count, *logits.shape[1:]).exponential_().log()[rank::count]
+    soft = (logits - draws).softmax(dim)
+    sharp = torch.zeros_like(soft).scatter_(dim, soft.argmax(dim, keepdim=True), 1.0)
+    return sharp - soft.detach() + soft if hard else soft
 
 
 def disguise(image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
@@ -124,14 +142,61 @@ def objects(folder: Path) -> PhaseTrainer:
     return tiny_transfer.make_object_trainer(3, folder)
 
 
+def partly_labelled() -> PairedSliceLoader:
+    """Every third slice has no label in its upper half: a part of the batch may have fewer known pixels."""
+    bank = tiny_generative.labelled()
+    labels = bank.labels.clone()
+    labels[::3, :, : tiny_generative.SIZE // 2] = 255
+    return tiny_generative.loader(8, replace(bank, labels=labels))
+
+
+def segmenter(variant: str = "FF") -> torch.nn.Module:
+    """Normalised over all channels, and without attention, for the reason given at ``unet``."""
+    torch.manual_seed(1)
+    sizes = {"channels": (8, 16, 16), "level_channels": 8, "grid_channels": 16, "attention_depth": 0}
+    conditioning = tiny_generative.ConditioningNet(
+        tiny_generative.CODES, tiny_generative.CLASSES, norm=("GROUP", {"num_groups": 1}), **sizes
+    )
+    return tiny_generative.GenerativeSegmenter(conditioning, tiny_generative.make_tokenizer(variant))
+
+
+def tokenizer(folder: Path) -> PhaseTrainer:
+    """One step without codes, one that draws them, one that moves unused ones, and colours and inverse."""
+    trainer = tiny_generative.make_tokenizer_trainer(
+        8, folder, tokenizer=tiny_generative.make_tokenizer("TT", decay=0.2), loader=partly_labelled(),
+        maskige_iterations=3, continuous_iterations=1, warp=RandSliceAffine(),
+    )  # fmt: skip
+    trainer.restarts = lambda iteration: iteration == 3
+    return trainer
+
+
+def prior(folder: Path) -> PhaseTrainer:
+    return tiny_generative.make_prior_trainer(
+        3, folder, network=segmenter(), loader=partly_labelled(), randomise=disguise, clean_fraction=0.25,
+        mask_weight=0.5,
+    )  # fmt: skip
+
+
+def inverse(folder: Path) -> PhaseTrainer:
+    return tiny_generative.make_inverse_trainer(
+        3, folder, network=segmenter("FT"), loader=partly_labelled(), randomise=disguise
+    )
+
+
 TRAINERS: dict[str, Callable[[Path], PhaseTrainer]] = {
     "gan": gan, "encoder": encoder, "student": student, "adversarial": adversarial, "transfer": transfer,
+    "tokenizer": tokenizer, "prior": prior, "inverse": inverse,
 }  # fmt: skip
 
 
+RESUMED = {"resume": "gan", "resume_tokenizer": "tokenizer"}
+"""Trainings that go on from a checkpoint of one process."""
+
+
 def train(folder: Path, name: str, make: Callable[[Path], PhaseTrainer]) -> dict[str, Any]:
-    """The state that the training ends in, and how many checkpoints this process has written."""
+    """The state that the training ends in, its outputs, and how many checkpoints this process has written."""
     written: list[str] = []
+    rows: list[dict[str, float]] = []
 
     def save(state: dict[str, Any], path: Path) -> None:
         written.append(Path(path).name)
@@ -139,6 +204,7 @@ def train(folder: Path, name: str, make: Callable[[Path], PhaseTrainer]) -> dict
 
     trainer = make(folder / name)
     trainer.draw_seed = lambda iteration: 1000 + iteration  # WholeBatchDraws needs the same numbers in all processes
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: rows.append(engine.state.output))
     before, phase_trainer_module.save_checkpoint = phase_trainer_module.save_checkpoint, save
     try:
         with WholeBatchDraws():
@@ -147,18 +213,16 @@ def train(folder: Path, name: str, make: Callable[[Path], PhaseTrainer]) -> dict
         phase_trainer_module.save_checkpoint = before
     state = trainer.training_state()
     state.pop("settings")
-    return {"state": state, "output": trainer.state.output, "written": written}
-
-
-def resume(folder: Path) -> dict[str, Any]:
-    """Go on from a checkpoint that the test has put there: of one process."""
-    return train(folder, "resume", gan)
+    return {"state": state, "output": rows[-1], "rows": rows, "written": written}
 
 
 def independent(folder: Path) -> dict[str, Any]:
     """A training as it really is: draws of its own in each process, and statistics of batch normalisation."""
+    made = {
+        "gan": gan(folder / "free"), "objects": objects(folder / "objects"), "tokenizer": tokenizer(folder / "codes"),
+    }  # fmt: skip
     outcome = {}
-    for name, trainer in {"gan": gan(folder / "free"), "objects": objects(folder / "objects")}.items():
+    for name, trainer in made.items():
         torch.manual_seed(trainer.draw_seed(0))
         first_draw = float(torch.rand(()))
         trainer.run()
@@ -179,6 +243,8 @@ def exchange(folder: Path) -> dict[str, Any]:
     if rank == 0:
         partly.grad = torch.ones(2)
     mean = processes.average_gradients([used, unused, partly], numbers)
+    own = torch.arange(rank + 1.0)  # 0 here, 0 and 1 there
+    share = processes.part_weight(torch.tensor(len(own)))
     layer = torch.nn.BatchNorm1d(2)
     with torch.no_grad():
         layer.running_mean += rank
@@ -192,6 +258,7 @@ def exchange(folder: Path) -> dict[str, Any]:
         "whole": whole.detach(), "gradient": values.grad / count, "mean": mean, "used": used.grad,
         "unused": unused.grad, "partly": partly.grad, "running_mean": layer.running_mean.clone(),
         "weight": layer.weight.detach().clone(), "flags": processes.gather_batch(torch.tensor([rank == 0])),
+        "share": share, "own_mean": own.mean() * share,
         "values": processes.gather_values({"rank": rank, "text": "é" * rank}),
     }  # fmt: skip
 
@@ -248,7 +315,8 @@ def evaluate(folder: Path) -> dict[str, Any]:
 
 JOBS: dict[str, Callable[[Path], dict[str, Any]]] = {
     **{name: (lambda folder, n=name, m=make: train(folder, n, m)) for name, make in TRAINERS.items()},
-    "resume": resume, "independent": independent, "exchange": exchange, "parts": parts, "infer": infer,
+    **{name: (lambda folder, n=name, m=TRAINERS[stem]: train(folder, n, m)) for name, stem in RESUMED.items()},
+    "independent": independent, "exchange": exchange, "parts": parts, "infer": infer,
     "evaluate": evaluate,
 }  # fmt: skip
 
@@ -265,9 +333,9 @@ class PowerCut(BaseException):
     """Not an Exception: nothing may tidy up."""
 
 
-def cut_training(folder: Path, iteration: int = 2) -> None:
+def cut_training(folder: Path, name: str, iteration: int) -> None:
     """Leave the checkpoint of a training of this process alone that was stopped in an iteration."""
-    trainer = gan(folder)
+    trainer = TRAINERS[name](folder)
     trainer.draw_seed = lambda number: 1000 + number
     after = trainer.after_iteration
 

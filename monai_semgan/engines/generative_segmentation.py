@@ -15,6 +15,7 @@ from torch import nn
 from ..losses import MaskedSegmentationLoss, labelled_cells, token_cross_entropy
 from ..utils.checkpoint import load_network
 from ..utils.errors import InputError
+from ..utils.processes import part_weight
 from .generative_segmentation_tokenizer import RECONSTRUCTION_FILE, check_reconstruction
 from .phase_trainer import Phase, Terms
 from .supervised import SupervisedSliceTrainer
@@ -109,9 +110,9 @@ class CodePriorTrainer(SupervisedSliceTrainer):
         logits, auxiliary = (maps.float() for maps in network.conditioning(image))
         auxiliary = network.resize(auxiliary, image)
         codes = network.tokenizer.tokenize(complete(label, known, auxiliary))
+        cells = labelled_cells(known, network.tokenizer.stride)
         terms = {
-            "tokens": self.token_weight
-            * token_cross_entropy(logits, codes, labelled_cells(known, network.tokenizer.stride)),
+            "tokens": self.token_weight * part_weight(cells.sum()) * token_cross_entropy(logits, codes, cells),
             "pixels": self.pixel_weight * self.whole_loss(auxiliary, label.long()),
         }
         if self.mask_weight:

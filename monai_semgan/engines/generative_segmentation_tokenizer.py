@@ -16,7 +16,7 @@ from ..data import SliceBank
 from ..utils.checkpoint import save_checkpoint
 from ..utils.errors import InputError
 from ..utils.files import write_json_atomic
-from ..utils.processes import process_count
+from ..utils.processes import gather_batch, part_weight
 from .phase_trainer import Phase, PhaseTrainer, Terms
 from .schedule import warmup_cosine
 
@@ -136,7 +136,7 @@ class MaskTokenizerTrainer(PhaseTrainer):
     gate.
 
     Raises:
-        InputError: a tokenizer below the gate; iterations that do not fit the variant; several processes.
+        InputError: a tokenizer below the gate; iterations that do not fit the variant.
     """
 
     def __init__(
@@ -200,11 +200,6 @@ class MaskTokenizerTrainer(PhaseTrainer):
         return plan
 
     def run(self) -> None:
-        if process_count() > 1:  # each would have a codebook of its own
-            raise InputError(
-                "stage I", got=f"{process_count()} processes", wanted="one",
-                fix="train the tokenizer in one process, then go on with several",
-            )  # fmt: skip
         bank = getattr(self.data_loader, "labelled", None)
         if isinstance(bank, SliceBank):
             self.weights = class_weights(bank.labels, self.tokenizer.num_classes)
@@ -229,7 +224,7 @@ class MaskTokenizerTrainer(PhaseTrainer):
         quantised = features
         if iteration >= self.continuous_iterations:
             quantised, terms["commitment"], codes = tokenizer.quantizer(features)
-            self.records["codes_used"] = float(len(codes.unique()))
+            self.records["codes_used"] = float(len(gather_batch(codes).unique()))
         maskige = tokenizer.decode(quantised)
         terms["colour"] = F.mse_loss(maskige, colours)
         error = self.error(tokenizer.maskige(maskige), label)
@@ -263,7 +258,9 @@ class MaskTokenizerTrainer(PhaseTrainer):
         return F.cross_entropy(logits, classes, weight=self.weights, reduction="none") * known[:, 0]
 
     def mean(self, error: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return error.sum() / self.known(label).sum().clamp(min=1)
+        """Mean over the pixels that have a class, of all processes' parts."""
+        count = self.known(label).sum()
+        return error.sum() / count.clamp(min=1) * part_weight(count)
 
     def known(self, label: torch.Tensor) -> torch.Tensor:
         return torch.ones_like(label, dtype=torch.bool) if self.ignore_index is None else label != self.ignore_index

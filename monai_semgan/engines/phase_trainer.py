@@ -6,7 +6,7 @@ cannot be resumed exactly; this one is a ``monai.engines.Trainer``, so MONAI's h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,8 @@ class Phase:
         name: as it appears in logs, ``<stage>/<phase>`` by convention.
         players: names of the networks this phase trains; all others are frozen while it runs.
         optimizer: name of the optimiser that steps.
-        loss: maps a batch to named terms, which are summed.
+        loss: maps a batch to named terms, which are summed; or gives such terms one after the other, whose gradients
+            are summed: each part's graph is freed before the next one is made.
         every: run at iterations divisible by this (lazy regularisation); the loss carries the factor.
         start, stop: first iteration, and the iteration before which it ends (None: never).
         clip: largest gradient norm (None: no clipping).
@@ -56,7 +57,7 @@ class Phase:
     name: str
     players: Sequence[str]
     optimizer: str
-    loss: Callable[[Any], Terms]
+    loss: Callable[[Any], Terms | Iterator[Terms]]
     every: int = 1
     start: int = 0
     stop: int | None = None
@@ -217,13 +218,12 @@ class PhaseTrainer(Trainer):
     def _run_phase(self, phase: Phase, batch: Any) -> dict[str, float]:
         for name, network in self.networks.items():
             network.requires_grad_(name in phase.players)
+        for other in self.optimizers.values():  # nobody needs the gradients of the phases before
+            other.zero_grad(set_to_none=True)
         optimizer = self.optimizers[phase.optimizer]
-        optimizer.zero_grad(set_to_none=True)
         self.guard.before()
-        with self.precision(phase):
-            terms = phase.loss(batch)
-        total = torch.stack([t.float() for t in terms.values()]).sum()
-        total.backward()
+        terms = self._backward(phase, batch)
+        total = torch.stack(list(terms.values())).sum()
         if process_count() > 1:
             total, terms = self._average(optimizer, terms)
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -238,6 +238,22 @@ class PhaseTrainer(Trainer):
             self.state.metrics["skipped_steps"] = self.skipped_steps
             self.guard.bad(phase.name, values, self.state.iteration - 1, self.checkpoint_path)
         return values
+
+    def _backward(self, phase: Phase, batch: Any) -> Terms:
+        """Gradients of a phase, of one part after the other; returns the terms, without a graph."""
+        with self.precision(phase):
+            found = phase.loss(batch)
+        parts = iter([found]) if isinstance(found, dict) else found
+        sums: Terms = {}
+        while True:
+            with self.precision(phase):
+                part = next(parts, None)
+            if part is None:
+                return sums
+            torch.stack([t.float() for t in part.values()]).sum().backward()
+            for name, term in part.items():
+                value = term.detach().float()
+                sums[name] = sums[name] + value if name in sums else value
 
     @staticmethod
     def _average(optimizer: torch.optim.Optimizer, terms: Terms) -> tuple[torch.Tensor, Terms]:

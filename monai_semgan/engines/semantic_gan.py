@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,17 +231,20 @@ class SemanticGANTrainer(PhaseTrainer):
                 self.shared["fake"] = self.generator(latents)
         return self.shared["fake"]
 
-    def image_critic_step(self, batch: Any) -> Terms:
+    def image_critic_step(self, batch: Any) -> Iterator[Terms]:
+        # real and fake pass apart: the loss is a sum, and the graph of one is gone before the other is made
         real, _ = self.augment(self.real(batch)[0], None)
         fake, _ = self.augment(self.fake(batch)[0], None)
-        return {"": logistic_critic_loss(self.image_critic(real), self.image_critic(fake))}
+        yield {"": logistic_critic_loss(real=self.image_critic(real))}
+        yield {"": logistic_critic_loss(fake=self.image_critic(fake))}
 
-    def joint_critic_step(self, batch: Any) -> Terms:
+    def joint_critic_step(self, batch: Any) -> Iterator[Terms]:
         _, image, label = self.real(batch)
-        real = self.joint_critic(*self.augment(image, encode_label(label, self.num_classes)))
+        pair = self.augment(image, encode_label(label, self.num_classes))
+        yield {"": hinge_critic_loss(real=self.joint_critic.logits(self.joint_critic(*pair)))}
         fake_image, fake_label = self.fake(batch)
-        fake = self.joint_critic(*self.augment(fake_image[: len(image)], fake_label[: len(image)]))
-        return {"": hinge_critic_loss(self.joint_critic.logits(real), self.joint_critic.logits(fake))}
+        pair = self.augment(fake_image[: len(image)], fake_label[: len(image)])
+        yield {"": hinge_critic_loss(fake=self.joint_critic.logits(self.joint_critic(*pair)))}
 
     def r1_image(self, batch: Any) -> Terms:
         image = self.augment(self.real(batch)[0], None)[0].detach().requires_grad_()

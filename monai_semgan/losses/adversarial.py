@@ -15,9 +15,10 @@ def _mean_over_scales(values: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(values).mean()
 
 
-def logistic_critic_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """``softplus(-D(real)) + softplus(D(fake))``, mean over the batch."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
+def logistic_critic_loss(real: torch.Tensor | None = None, fake: torch.Tensor | None = None) -> torch.Tensor:
+    """``softplus(-D(real)) + softplus(D(fake))``, mean over the batch; or the one term whose scores are given."""
+    scores = [s for s in (None if real is None else -real, fake) if s is not None]
+    return torch.stack([F.softplus(s).mean() for s in scores]).sum()
 
 
 def logistic_generator_loss(fake: torch.Tensor) -> torch.Tensor:
@@ -25,10 +26,12 @@ def logistic_generator_loss(fake: torch.Tensor) -> torch.Tensor:
     return F.softplus(-fake).mean()
 
 
-def hinge_critic_loss(real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor]) -> torch.Tensor:
-    """``(relu(1 - D(real)) + relu(1 + D(fake))) / 2``, mean over patches, then over scales."""
-    terms = [0.5 * (F.relu(1 - r).mean() + F.relu(1 + f).mean()) for r, f in zip(real, fake, strict=True)]
-    return _mean_over_scales(terms)
+def hinge_critic_loss(
+    real: Sequence[torch.Tensor] | None = None, fake: Sequence[torch.Tensor] | None = None
+) -> torch.Tensor:
+    """``(relu(1 - D(real)) + relu(1 + D(fake))) / 2``, mean over patches, then over scales; or the one term given."""
+    margins = [[sign * s for s in scores] for sign, scores in ((-1, real), (1, fake)) if scores is not None]
+    return _mean_over_scales([0.5 * sum(F.relu(1 + m).mean() for m in pair) for pair in zip(*margins, strict=True)])
 
 
 def hinge_generator_loss(fake: Sequence[torch.Tensor]) -> torch.Tensor:

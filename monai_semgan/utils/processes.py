@@ -29,12 +29,14 @@ __all__ = [
     "gather_values",
     "is_first_process",
     "part_of_batch",
+    "part_weight",
     "process_count",
     "process_device",
     "process_part",
     "process_rank",
     "require_started",
     "start_processes",
+    "sum_over_processes",
     "wait_for_all",
 ]
 
@@ -201,6 +203,29 @@ def _buckets(gradients: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         size += amount
     if bucket:
         yield bucket
+
+
+def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
+    """Replace each tensor by its sum over the processes, in place; outside of any graph."""
+    if process_count() > 1:
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+
+def part_weight(amount: torch.Tensor) -> torch.Tensor:
+    """Factor for a mean over elements that are not equally many in each process, such as pixels with a label.
+
+    ``amount`` times processes over the sum of all amounts, 1 in a single process. The mean over the processes of each
+    one's own mean times this is the mean over all elements, and so are its gradients.
+
+    Args:
+        amount: number of own elements, a scalar.
+    """
+    if process_count() == 1:
+        return torch.ones_like(amount, dtype=torch.float32)
+    whole = amount.detach().float().clone()
+    sum_over_processes([whole])
+    return amount * process_count() / whole.clamp(min=1.0)
 
 
 def average_statistics(modules: Iterable[nn.Module]) -> None:

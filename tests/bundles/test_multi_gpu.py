@@ -22,10 +22,10 @@ CONFIGS = {
 
 
 def test_the_bundles_have_one() -> None:
-    wanted = {
-        "ct_abdomen_transfer", "ct_liver", "ct_liver_adversarial_semi", "ct_liver_mean_teacher", "ct_liver_supervised",
-    }  # fmt: skip
-    assert wanted <= set(BUNDLES)
+    """Every bundle, for training and for the rest."""
+    for name in ("train", *CONFIGS.values()):
+        found = {path.parent.parent.name for path in ROOT.glob(f"*/configs/{name}.json")}
+        assert found == {path.name for path in ROOT.iterdir() if (path / "configs").is_dir()}
 
 
 @pytest.mark.parametrize("config", CONFIGS)

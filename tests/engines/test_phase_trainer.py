@@ -53,6 +53,40 @@ class TwoPlayers(PhaseTrainer):
         return {"x": both * factor, "y": 0.1 * both * noise}
 
 
+def test_a_phase_in_parts_makes_the_step_of_the_whole() -> None:
+    def in_parts(trainer: TwoPlayers, batch: Any) -> Any:
+        image = batch["labelled"]["image"]
+        for row in image:
+            yield {"x": trainer.networks["one"](row).square().mean() / len(image)}
+            alive.append(trainer.networks["one"].weight.grad is not None)
+
+    def at_once(trainer: TwoPlayers, batch: Any) -> Any:
+        return {"x": trainer.networks["one"](batch["labelled"]["image"]).square().mean()}
+
+    alive: list[bool] = []
+    made = []
+    for loss in (in_parts, at_once):
+        trainer = TwoPlayers(lambda t, f=loss: [Phase("s/a", ("one",), "one", lambda b: f(t, b))])
+        trainer.run()
+        made.append((trainer.networks["one"].state_dict(), trainer.state.output, trainer.state.gradient_norms))
+    assert len(alive) == 6 * 3
+    assert all(alive)  # each part has gone back before the next one is made
+    torch.testing.assert_close(made[0][0], made[1][0])
+    assert made[0][1] == pytest.approx(made[1][1])
+    assert made[0][2] == pytest.approx(made[1][2])
+
+
+def test_gradients_of_the_phases_before_are_given_up() -> None:
+    trainer = TwoPlayers()
+    seen = []
+    play = trainer.play
+    trainer.play = lambda name, batch: (  # type: ignore[method-assign]
+        seen.append([p.grad is None for n in trainer.networks.values() for p in n.parameters()]) or play(name, batch)
+    )
+    trainer.run()
+    assert all(all(row) for row in seen)
+
+
 def test_order_interval_start_and_stop() -> None:
     trainer = TwoPlayers()
     trainer.run()

@@ -16,6 +16,7 @@ from tests.tiny import (
     make_gan_trainer,
     make_image_critic,
     make_joint_critic,
+    whole_terms,
 )
 
 PARTS = {
@@ -90,7 +91,7 @@ class TestStopGradients:
     @pytest.mark.parametrize("phase", ["image_critic_step", "joint_critic_step", "r1_image", "r1_joint"])
     def test_critics_steps_leave_the_generator_alone(self, phase: str) -> None:
         trainer = make_gan_trainer()
-        (loss,) = getattr(trainer, phase)(make_batch()).values()  # nothing frozen: the phases' own care
+        (loss,) = whole_terms(getattr(trainer, phase)(make_batch())).values()  # nothing frozen: the phases' own care
         loss.backward()
         assert all(p.grad is None for p in trainer.generator.parameters())
         trained = trainer.image_critic if "image" in phase else trainer.joint_critic
@@ -220,6 +221,26 @@ class TestAverage:
 
 
 @pytest.mark.parametrize("seen_by", ["image", "joint"])
+def test_real_and_made_pass_apart_with_the_gradient_of_both(seen_by: str) -> None:
+    trainer = make_gan_trainer(warmup_iterations=0)
+    critic = trainer.image_critic if seen_by == "image" else trainer.joint_critic.eval()
+    phase = next(p for p in trainer.schedule if p.name == f"gan/{seen_by}_critic")
+    batch, made = make_batch(4), []
+    for apart in (True, False):
+        trainer.shared = {}
+        critic.zero_grad()
+        torch.manual_seed(0)
+        if apart:
+            critic.requires_grad_(True)
+            trainer._backward(phase, batch)
+        else:
+            sum(whole_terms(phase.loss(batch)).values()).backward()
+        made.append({name: p.grad.clone() for name, p in critic.named_parameters()})
+    torch.testing.assert_close(made[0], made[1], rtol=1e-5, atol=1e-7)
+    assert any(g.abs().max() > 1e-4 for g in made[0].values())
+
+
+@pytest.mark.parametrize("seen_by", ["image", "joint"])
 def test_critics_learn_to_tell_real_from_made(seen_by: str) -> None:
     """Twenty steps on fixed pictures: the loss falls below that of a critic that cannot tell."""
     torch.manual_seed(0)
@@ -230,7 +251,7 @@ def test_critics_learn_to_tell_real_from_made(seen_by: str) -> None:
     batch, losses = make_batch(4), []
     for _ in range(20):
         optimizer.zero_grad()
-        (loss,) = step(batch).values()
+        (loss,) = whole_terms(step(batch)).values()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests import two_processes
-from tests.two_processes import JOBS, TRAINERS
+from tests.two_processes import JOBS, RESUMED, TRAINERS
 
 Outcome = dict[str, Any]
 
@@ -22,7 +22,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
     for folder in made.values():
         two_processes.write_scans(folder)
-        two_processes.cut_training(folder / "resume")
+        two_processes.cut_training(folder / "resume", "gan", iteration=2)
+        two_processes.cut_training(folder / "resume_tokenizer", "tokenizer", iteration=4)
     return made
 
 
@@ -56,10 +57,10 @@ def assert_close(wanted: Any, got: Any) -> None:
             assert got[name] == pytest.approx(value), name
 
 
-@pytest.mark.parametrize("name", [*TRAINERS, "resume"])
+@pytest.mark.parametrize("name", [*TRAINERS, *RESUMED])
 def test_the_weights_are_those_of_one_process(name: str, one: Outcome, two: list[Outcome]) -> None:
-    """Networks, optimisers, averages, path length, latents remembered, counters; ``resume``: begun with one process."""
-    wanted = one["gan" if name == "resume" else name]["state"]
+    """Networks, optimisers, averages, path length, codebooks, counters; ``resume``: begun with one process."""
+    wanted = one[RESUMED.get(name, name)]["state"]
     for process in two:
         assert_close(wanted, process[name]["state"])
 
@@ -90,7 +91,7 @@ def test_the_first_process_alone_writes(name: str, one: Outcome, two: list[Outco
 
 def test_each_process_draws_for_itself_and_all_end_alike(two: list[Outcome]) -> None:
     first, second = (process["independent"] for process in two)
-    for name in first:  # "objects" has running statistics of batch normalisation
+    for name in first:  # "objects" has running statistics of batch normalisation, "tokenizer" a codebook
         assert first[name]["draw"] != second[name]["draw"]
         a, b = flatten(first[name]["networks"]), flatten(second[name]["networks"])
         assert [k for k in a if not torch.equal(a[k], b[k])] == []
@@ -113,6 +114,23 @@ def test_gradients_numbers_and_statistics_are_averaged(two: list[Outcome]) -> No
         assert part["running_mean"].tolist() == [0.5, 0.5]
         assert part["weight"].tolist() == [1.0, 1.0]  # the first process's
         assert part["values"] == [{"rank": 0, "text": ""}, {"rank": 1, "text": "é"}]
+
+
+def test_a_mean_over_unequal_parts(one: Outcome, two: list[Outcome]) -> None:
+    parts = [process["exchange"] for process in two]
+    assert sum(float(part["own_mean"]) for part in parts) / 2 == pytest.approx(1 / 3)  # of 0, 0 and 1
+    assert [float(part["share"]) for part in parts] == pytest.approx([2 / 3, 4 / 3])
+    assert float(one["exchange"]["share"]) == 1.0
+
+
+def test_the_codes_were_drawn_moved_and_trained(one: Outcome, two: list[Outcome]) -> None:
+    """Or the comparison of codebooks would say nothing."""
+    fresh = two_processes.tokenizer(Path("unused")).training_state()["networks"]["quantizer"]["embedding.weight"]
+    trained = one["tokenizer"]["state"]["networks"]["quantizer"]["embedding.weight"]
+    assert float((trained - fresh).abs().amax(dim=1).min()) > 1e-3
+    moved = [[row.get("tokenizer/codes_restarted", 0.0) for row in p["tokenizer"]["rows"]] for p in (one, *two)]
+    assert sum(moved[0]) > 0
+    assert moved[1:] == moved[:1] * 2
 
 
 def test_the_first_process_goes_first(two: list[Outcome], folders: dict[str, Path]) -> None:

@@ -60,3 +60,14 @@ def test_two_thousand_iterations_keep_their_memory(repository: Path, tmp_path: P
     assert max(found["files"]) - min(found["files"]) <= 3
     first, second = found["cpu_ms_an_iteration"]
     assert second < 1.5 * first
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_folder_of_three_hundred_scans_keeps_its_memory(repository: Path, tmp_path: Path) -> None:
+    tool(repository, "long_folder", "--scans", "300", "--out", str(tmp_path), timeout=3600)
+    found = json.loads((tmp_path / "long_folder.json").read_text(encoding="utf-8"))
+    first, _, last = found["memory_mib"]
+    assert last - first < 20
+    assert max(found["files"]) - min(found["files"]) <= 3
+    assert found["cpu_ms_a_scan"][1] < 1.5 * found["cpu_ms_a_scan"][0]

@@ -45,6 +45,12 @@ def test_known_values() -> None:
     assert hinge_generator_loss(maps(0.7)).item() == pytest.approx(-0.7)
 
 
+@pytest.mark.parametrize(("loss", "make"), [(logistic_critic_loss, scores), (hinge_critic_loss, maps)])
+def test_the_two_halves_of_a_critics_loss(loss, make) -> None:
+    real, fake = make(0.3), make(-0.2)
+    torch.testing.assert_close(loss(real=real) + loss(fake=fake), loss(real, fake))
+
+
 def test_the_logistic_generator_loss_does_not_saturate_when_it_loses() -> None:
     fake = scores(-20.0).requires_grad_()
     logistic_generator_loss(fake).backward()

@@ -26,6 +26,8 @@ class ResidualCriticBlock(nn.Module):
         self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.leaky_relu(self.conv1(x), 0.2) * math.sqrt(2.0)
-        y = F.leaky_relu(self.conv2(self.blur(y)), 0.2) * math.sqrt(2.0)
-        return (y + self.skip(self.skip_down(x))) / math.sqrt(2.0)
+        # the activation is positively homogeneous: its gain of sqrt(2), and the 1/sqrt(2) of the sum, go into the
+        # weights; in place, so that one map is kept for the backward pass instead of three
+        y = F.leaky_relu_(self.conv1(x, gain=math.sqrt(2.0)), 0.2)
+        y = F.leaky_relu_(self.conv2(self.blur(y)), 0.2)
+        return y + self.skip(self.skip_down(x), gain=math.sqrt(0.5))

@@ -36,7 +36,7 @@ class EqualizedLinear(nn.Module):
 class EqualizedConv2d(nn.Module):
     """Convolution whose weights are N(0, 1) and scaled at run time by 1/sqrt(fan in).
 
-    Shape: ``(B, in_channels, H, W)`` to ``(B, out_channels, H', W')``.
+    Shape: ``(B, in_channels, H, W)`` to ``(B, out_channels, H', W')``, times ``gain``.
     """
 
     def __init__(
@@ -55,5 +55,7 @@ class EqualizedConv2d(nn.Module):
         self.stride = stride
         self.padding = padding
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(x, self.weight * self.scale, self.bias, stride=self.stride, padding=self.padding)
+    def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
+        # the gain goes onto the (small) weights, not onto the (large) maps
+        bias = self.bias if self.bias is None or gain == 1.0 else self.bias * gain
+        return F.conv2d(x, self.weight * (self.scale * gain), bias, stride=self.stride, padding=self.padding)

@@ -17,7 +17,8 @@ class ModulatedConv2d(nn.Module):
 
     Equations 1 and 3 of the paper scale the *weights* per sample. Scaling the input by the style and
     the output by ``1 / sqrt(sum_k (s W)^2)`` is the same algebra, needs no grouped convolution and
-    shares one weight for the whole batch.
+    shares one weight for the whole batch. A 1x1 kernel does have weights for each sample, as one matrix product: there
+    are few of them, and no scaled copy of the input is kept for the backward pass.
 
     Args:
         in_channels, out_channels, kernel_size: as for a convolution.
@@ -25,7 +26,8 @@ class ModulatedConv2d(nn.Module):
         demodulate: divide by the expected norm (False for the heads that make image and mask).
         upsample: double the size with a transposed convolution followed by the [1, 3, 3, 1] filter.
 
-    Shape: ``x (B, in_channels, H, W)``, ``latent (B, latent_dim)`` to ``(B, out_channels, H', W')``.
+    Shape: ``x (B, in_channels, H, W)``, ``latent (B, latent_dim)`` to ``(B, out_channels, H', W')``, times ``gain``,
+    plus ``shift (out_channels,)``.
     """
 
     def __init__(
@@ -43,22 +45,31 @@ class ModulatedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(*shape, kernel_size, kernel_size))
         self.affine = EqualizedLinear(latent_dim, in_channels, bias_init=1.0)
         self.scale = 1.0 / math.sqrt(in_channels * kernel_size**2)
+        self.kernel_size = kernel_size
         self.padding = kernel_size // 2
         self.demodulate = demodulate
         self.upsample = upsample
         self.blur = FirBlur2d(padding=1, gain=4.0) if upsample else nn.Identity()
 
-    def forward(self, x: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, latent: torch.Tensor, gain: float = 1.0, shift: torch.Tensor | None = None
+    ) -> torch.Tensor:
         style = self.affine(latent)
         weight = self.weight * self.scale
-        x = x * style.to(x.dtype)[:, :, None, None]
-        if self.upsample:
-            x = self.blur(F.conv_transpose2d(x, weight, stride=2))
+        if self.kernel_size == 1 and not self.upsample:
+            x = _pointwise(x, weight.flatten(1) * style[:, None, :])
+        elif self.upsample:
+            x = self.blur(F.conv_transpose2d(x * style.to(x.dtype)[:, :, None, None], weight, stride=2))
         else:
-            x = F.conv2d(x, weight, padding=self.padding)
-        if self.demodulate:
-            x = x * self.demodulation(style, weight).to(x.dtype)[:, :, None, None]
-        return x
+            x = F.conv2d(x * style.to(x.dtype)[:, :, None, None], weight, padding=self.padding)
+        factor = self.demodulation(style, weight) * gain if self.demodulate else None
+        if shift is not None:
+            shift = shift.to(x.dtype)[None, :, None, None]
+        if factor is None:
+            x = x if gain == 1.0 else x * gain
+            return x if shift is None else x + shift
+        factor = factor.to(x.dtype)[:, :, None, None]
+        return x * factor if shift is None else torch.addcmul(shift, x, factor)
 
     def demodulation(self, style: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """``1 / sqrt(sum over inputs and taps of (s W)^2)``, shape ``(B, out_channels)``, in float32."""
@@ -67,3 +78,10 @@ class ModulatedConv2d(nn.Module):
             energy = energy.t()
         with torch.autocast(style.device.type, enabled=False):  # it would take the product in bfloat16
             return torch.rsqrt(torch.mm(style.float().square(), energy) + 1e-8)
+
+
+def _pointwise(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """``(B, C, H, W)`` and a matrix ``(B, K, C)`` for each sample to ``(B, K, H, W)``."""
+    pixels = x.permute(0, 2, 3, 1)  # a view of maps with channels last
+    made = pixels.flatten(1, 2) @ weight.to(x.dtype).transpose(1, 2)
+    return made.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from monai.networks.layers import EMAQuantizer
 
+from ...utils.processes import copy_from_first, gather_batch, sum_over_processes
+
 __all__ = ["RestartingQuantizer"]
 
 
@@ -20,7 +22,8 @@ class RestartingQuantizer(EMAQuantizer):
         decay: of the moving averages; MONAI's ``VQVAE`` takes 0.5, with which a code follows a single batch.
 
     Shape: features ``(B, C, ...)`` to quantised features ``(B, C, ...)``, commitment loss, code indices ``(B, ...)``.
-    In training mode a call updates the codebook; :meth:`codes` never does.
+    In training mode a call updates the codebook; :meth:`codes` never does. With several processes, each of which has
+    its part of the batch, the codebook follows the features of all, and is the same in each.
     """
 
     def __init__(
@@ -32,12 +35,14 @@ class RestartingQuantizer(EMAQuantizer):
         decay: float = 0.97,
     ) -> None:
         super().__init__(
-            spatial_dims, num_embeddings, embedding_dim, commitment_cost=commitment_cost, decay=decay, ddp_sync=False
+            spatial_dims, num_embeddings, embedding_dim, commitment_cost=commitment_cost, decay=decay, ddp_sync=True
         )
         self.ema_cluster_size.fill_(1.0)
 
     def distributed_synchronization(self, encodings_sum: torch.Tensor, dw: torch.Tensor) -> None:
-        """Nothing: one process. TorchScript would read MONAI's calls of ``torch.distributed``, and stop."""
+        """Make the hits of each code, and the sums of what hit it, those of all processes."""
+        if not torch.jit.is_scripting():  # TorchScript cannot read calls of ``torch.distributed``
+            sum_over_processes([encodings_sum, dw])
 
     @torch.jit.unused
     def codes(self, features: torch.Tensor) -> torch.Tensor:
@@ -58,13 +63,14 @@ class RestartingQuantizer(EMAQuantizer):
 
         Masks are mostly background: codes drawn evenly would nearly all be the same.
         """
-        vectors = features.movedim(1, -1).flatten(0, -2).float()
+        vectors = gather_batch(features).movedim(1, -1).flatten(0, -2).float()
         index = torch.randint(len(vectors), (1,), device=vectors.device)
         distance = (vectors - vectors[index]).square().sum(1)
         for number in range(self.num_embeddings):
             self._place(number, vectors[index[0]])
             index = torch.multinomial(distance.clamp(min=1e-12), 1)
             distance = torch.minimum(distance, (vectors - vectors[index]).square().sum(1))
+        copy_from_first([self])  # each process draws for itself
 
     @torch.jit.unused
     @torch.no_grad()
@@ -79,12 +85,13 @@ class RestartingQuantizer(EMAQuantizer):
             threshold: moving average of hits.
         """
         dead = torch.nonzero(self.ema_cluster_size < threshold).flatten()
-        vectors = features.movedim(1, -1).flatten(0, -2).float()
+        vectors, weight = gather_batch(features).movedim(1, -1).flatten(0, -2).float(), gather_batch(weight)
         count = min(len(dead), len(vectors))
         if count:
             chosen = torch.multinomial(weight.flatten().float().clamp(min=1e-8), count)
             for number, index in zip(dead[:count].tolist(), chosen, strict=True):
                 self._place(number, vectors[index])
+            copy_from_first([self])
         return count
 
     def _place(self, number: int, vector: torch.Tensor) -> None:

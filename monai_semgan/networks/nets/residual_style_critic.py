@@ -46,7 +46,7 @@ class ResidualStyleCritic(nn.Module):
     def features(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps after each block, finest first: the package's own perceptual space."""
         x = image.contiguous(memory_format=torch.channels_last)
-        x = F.leaky_relu(self.from_image(x), 0.2) * math.sqrt(2.0)
+        x = F.leaky_relu_(self.from_image(x, gain=math.sqrt(2.0)), 0.2)
         maps = []
         for block in self.blocks:
             x = block(x)
@@ -55,6 +55,6 @@ class ResidualStyleCritic(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         x = self.minibatch_std(self.features(image)[-1])
-        x = F.leaky_relu(self.conv(x), 0.2) * math.sqrt(2.0)
+        x = F.leaky_relu_(self.conv(x, gain=math.sqrt(2.0)), 0.2)
         x = F.leaky_relu(self.linear(x.contiguous().flatten(1)), 0.2) * math.sqrt(2.0)
         return self.score(x).float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from monai_semgan.networks.layers import FirBlur2d, FirDownsample2d, FirUpsample2d
@@ -53,3 +54,31 @@ def test_constants_are_kept_inside() -> None:
 
 def test_kernels_are_no_part_of_checkpoints() -> None:
     assert not FirUpsample2d().state_dict()
+
+
+LAYERS = [FirBlur2d(padding=1, gain=4.0), FirBlur2d(padding=2), FirUpsample2d(), FirDownsample2d()]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("size", [(6, 8), (5, 7)])
+def test_gradients_of_any_order(layer: torch.nn.Module, size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, x)
+    assert torch.autograd.gradgradcheck(layer, x)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_the_input_is_not_kept_for_the_backward_pass(layer: torch.nn.Module) -> None:
+    kept: list[int] = []
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        layer(x * 1.0)
+    assert max(kept, default=0) < x.numel()
+
+
+def test_under_autocast_gradients_come_back_in_the_type_of_the_input() -> None:
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = FirBlur2d()(x)
+    made.float().sum().backward()
+    torch.testing.assert_close(x.grad, torch.autograd.grad(FirBlur2d()(x).sum(), x)[0], atol=0.02, rtol=0.02)

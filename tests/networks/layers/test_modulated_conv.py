@@ -73,3 +73,21 @@ def test_demodulation_stays_in_float32_under_autocast(upsample: bool) -> None:
         factor = layer.demodulation(style, weight)
     assert factor.dtype == torch.float32
     torch.testing.assert_close(factor, layer.demodulation(style, weight))
+
+
+@pytest.mark.parametrize(("kernel_size", "demodulate"), [(3, True), (1, False)])
+def test_gain_and_shift(kernel_size: int, demodulate: bool) -> None:
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(5, 4, kernel_size, 6, demodulate=demodulate)
+    x, latent, shift = torch.randn(2, 5, 8, 8), torch.randn(2, 6), torch.randn(4)
+    wanted = 1.5 * layer(x, latent) + shift[:, None, None]
+    torch.testing.assert_close(layer(x, latent, gain=1.5, shift=shift), wanted)
+
+
+def test_one_pixel_kernels_keep_no_scaled_copy_of_the_input() -> None:
+    layer, kept = ModulatedConv2d(5, 1, 1, 6, demodulate=False), []
+    x = torch.randn(2, 5, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        layer(x, torch.randn(2, 6))
+    large = [t for t in kept if t.numel() >= x.numel()]
+    assert {t.data_ptr() for t in large} == {x.data_ptr()}
