@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
 from ..utils import InputError
-from ..utils.processes import part_of_batch
+from .numbered_batches import NumberedBatches
 from .slice_bank import SliceBank
 
 __all__ = ["ImageSliceLoader"]
 
 
-class ImageSliceLoader:
+class ImageSliceLoader(NumberedBatches):
     """Yields ``{"unlabelled": {"image"}}``, slices ``(B, 1, H, W)`` in [-1, 1], float32.
 
     The slices of all banks are one set, and masks among them are never handed out. Pass p over the set is a permutation
@@ -46,26 +45,8 @@ class ImageSliceLoader:
                 "slice loader", got=f"slices of sizes {sorted(sizes)}", wanted="slices, all of one size",
                 fix="use the same preprocessing for all scans",
             )  # fmt: skip
-        if batch_size < 1 or num_batches < 1 or position < 0:
-            raise InputError(
-                "slice loader",
-                got=f"batch_size {batch_size}, num_batches {num_batches}, position {position}",
-                wanted="batch_size and num_batches of at least 1, position of at least 0",
-            )
-        self.batch_size, self.num_batches = int(batch_size), int(num_batches)
-        self.part = part_of_batch(self.batch_size)
-        self.seed, self.position = int(seed), int(position)
+        super().__init__("slice loader", batch_size, num_batches, seed, position)
         self._pass: tuple[int, torch.Tensor] | None = None
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
-        for _ in range(self.num_batches):
-            batch = self.batch(self.position)
-            # Moved on before the batch is handed out: a state saved while it is in work asks for the next.
-            self.position += 1
-            yield batch
 
     def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
         """Batch number ``index`` (0, 1, ...), whatever was asked for before."""
@@ -74,22 +55,7 @@ class ImageSliceLoader:
         images = [self._image(int(self._permutation(place // count, count)[place % count])) for place in places]
         return {"unlabelled": {"image": torch.stack(images)}}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Position and seed, plain numbers."""
-        return {"position": self.position, "seed": self.seed, "batch_size": self.batch_size}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state.
-
-        Raises:
-            InputError: the state was saved with another batch size, with which positions mean other slices.
-        """
-        if int(state.get("batch_size", self.batch_size)) != self.batch_size:
-            raise InputError(
-                "resuming with another batch_size", got=self.batch_size, wanted=int(state["batch_size"]),
-                fix="resume with the batch size of the first run, or start anew",
-            )  # fmt: skip
-        self.position, self.seed = int(state["position"]), int(state.get("seed", self.seed))
+    def forget(self) -> None:
         self._pass = None
 
     def _image(self, number: int) -> torch.Tensor:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import torch
 
 from ..utils import InputError
-from ..utils.processes import part_of_batch
+from .numbered_batches import NumberedBatches
 from .slice_bank import SliceBank
 
 __all__ = ["PairedSliceLoader"]
@@ -16,7 +13,7 @@ __all__ = ["PairedSliceLoader"]
 _LABELLED, _UNLABELLED, _FOREGROUND, _COIN = range(4)
 
 
-class PairedSliceLoader:
+class PairedSliceLoader(NumberedBatches):
     """Yields ``{"labelled": {"image", "label"}, "unlabelled": {"image"}}``, slices ``(B, 1, H, W)``.
 
     Images are float32 in [-1, 1], labels uint8 index maps. The unlabelled stream holds all slices: those of
@@ -61,19 +58,11 @@ class PairedSliceLoader:
                 wanted=tuple(labelled.images.shape[1:]),
                 fix="use the same preprocessing for both",
             )
-        if batch_size < 1 or num_batches < 1 or position < 0:
-            raise InputError(
-                "slice loader",
-                got=f"batch_size {batch_size}, num_batches {num_batches}, position {position}",
-                wanted="batch_size and num_batches of at least 1, position of at least 0",
-            )
+        super().__init__("slice loader", batch_size, num_batches, seed, position)
         fraction = labelled_foreground_fraction
         if fraction is not None and not 0 <= fraction <= 1:
             raise InputError("option labelled_foreground_fraction", got=fraction, wanted="0..1 or None")
         self.labelled, self.unlabelled = labelled, unlabelled
-        self.batch_size, self.num_batches = int(batch_size), int(num_batches)
-        self.part = part_of_batch(self.batch_size)
-        self.seed, self.position = int(seed), int(position)
         self.labelled_foreground_fraction = fraction
         self._foreground = self._background = torch.empty(0, dtype=torch.long)
         if fraction is not None:
@@ -83,16 +72,6 @@ class PairedSliceLoader:
             if fraction > 0 and len(self._foreground) == 0:
                 raise InputError("the labelled slice bank shows no organ", fix="check the masks and the label mapping")
         self._passes: dict[int, tuple[int, torch.Tensor]] = {}
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
-        for _ in range(self.num_batches):
-            batch = self.batch(self.position)
-            # Moved on before the batch is handed out: a state saved while it is in work asks for the next.
-            self.position += 1
-            yield batch
 
     def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
         """Batch number ``index`` (0, 1, ...), whatever was asked for before."""
@@ -105,24 +84,7 @@ class PairedSliceLoader:
             "unlabelled": {"image": self._all_images(self._stream(_UNLABELLED, self._total(), index))},
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """Position and seed, plain numbers."""
-        return {"position": self.position, "seed": self.seed, "batch_size": self.batch_size}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state.
-
-        Raises:
-            InputError: the state was saved with another batch size, with which positions mean other slices.
-        """
-        if int(state.get("batch_size", self.batch_size)) != self.batch_size:
-            raise InputError(
-                "resuming with another batch_size",
-                got=self.batch_size,
-                wanted=int(state["batch_size"]),
-                fix="resume with the batch size of the first run, or start anew",
-            )
-        self.position, self.seed = int(state["position"]), int(state.get("seed", self.seed))
+    def forget(self) -> None:
         self._passes.clear()
 
     def _total(self) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
 from ..utils import InputError
-from ..utils.processes import part_of_batch
+from .numbered_batches import NumberedBatches
 from .slice_bank import SliceBank
 
 __all__ = ["PairedPatchLoader"]
@@ -17,7 +16,7 @@ __all__ = ["PairedPatchLoader"]
 _LABELLED, _UNLABELLED = range(2)
 
 
-class PairedPatchLoader:
+class PairedPatchLoader(NumberedBatches):
     """Yields ``{"labelled": {"image", "label"}, "unlabelled": {"image"}}``, volumes ``(B, 1, H, W, depth)``.
 
     The three-dimensional sister of :class:`PairedSliceLoader`: the same banks, images float32 in [-1, 1], labels uint8
@@ -60,17 +59,12 @@ class PairedPatchLoader:
                 "labelled and unlabelled slices differ in size", got=tuple(unlabelled.images.shape[1:]),
                 wanted=tuple(labelled.images.shape[1:]), fix="use the same preprocessing for both",
             )  # fmt: skip
-        if batch_size < 1 or num_batches < 1 or depth < 1 or position < 0:
-            raise InputError(
-                "volume loader",
-                got=f"batch_size {batch_size}, num_batches {num_batches}, depth {depth}, position {position}",
-                wanted="batch_size, num_batches and depth of at least 1, position of at least 0",
-            )
+        super().__init__("volume loader", batch_size, num_batches, seed, position)
+        if depth < 1:
+            raise InputError("volume loader", got=f"depth {depth}", wanted="depth of at least 1")
         if not 0 <= labelled_foreground_fraction <= 1:
             raise InputError("option labelled_foreground_fraction", got=labelled_foreground_fraction, wanted="0..1")
-        self.batch_size, self.num_batches, self.depth = int(batch_size), int(num_batches), int(depth)
-        self.part = part_of_batch(self.batch_size)
-        self.seed, self.position = int(seed), int(position)
+        self.depth = int(depth)
         self.labelled_foreground_fraction = labelled_foreground_fraction
         self.labelled = [(labelled.images[rows], labelled.labels[rows]) for rows in _scans(labelled)]
         self.organ_slices = [(label > 0).flatten(1).any(dim=1).nonzero()[:, 0] for _, label in self.labelled]
@@ -98,16 +92,6 @@ class PairedPatchLoader:
         self.answers = list(answers)
         self.answered_slices = [((a > 0) & (a < 255)).flatten(1).any(dim=1).nonzero()[:, 0] for a in self.answers]
 
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
-        for _ in range(self.num_batches):
-            batch = self.batch(self.position)
-            # Moved on before the batch is handed out: a state saved while it is in work asks for the next.
-            self.position += 1
-            yield batch
-
     def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
         """Batch number ``index`` (0, 1, ...), whatever was asked for before; with the answers there are now."""
         images, labels, others, answered = [], [], [], []
@@ -133,23 +117,6 @@ class PairedPatchLoader:
             "labelled": {"image": torch.stack(images).float(), "label": torch.stack(labels)},
             "unlabelled": unlabelled,
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Position and seed, plain numbers."""
-        return {"position": self.position, "seed": self.seed, "batch_size": self.batch_size}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state.
-
-        Raises:
-            InputError: the state was saved with another batch size, with which positions mean other stacks.
-        """
-        if int(state.get("batch_size", self.batch_size)) != self.batch_size:
-            raise InputError(
-                "resuming with another batch_size", got=self.batch_size, wanted=int(state["batch_size"]),
-                fix="resume with the batch size of the first run, or start anew",
-            )  # fmt: skip
-        self.position, self.seed = int(state["position"]), int(state.get("seed", self.seed))
 
     def _scan(self, stream: int, count: int, place: int) -> int:
         order = torch.randperm(count, generator=self._generator(2 + stream, place // count))

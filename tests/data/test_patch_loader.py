@@ -173,7 +173,8 @@ def test_wrong_arguments() -> None:
         PairedPatchLoader(_bank([6], labelled=False), None, 2, 2)
     for options in ({"batch_size": 0}, {"num_batches": 0}, {"depth": 0}, {"position": -1}):
         name, value = next(iter(options.items()))
-        with pytest.raises(InputError, match=f"{name} {value}.*; wanted batch_size, num_batches and depth"):
+        wanted = "depth of at least 1" if name == "depth" else "batch_size and num_batches of at least 1, position of"
+        with pytest.raises(InputError, match=f"{name} {value}.*; wanted {wanted}"):
             PairedPatchLoader(bank, None, **{"batch_size": 2, "num_batches": 2, **options})
     with pytest.raises(InputError, match="labelled_foreground_fraction"):
         PairedPatchLoader(bank, None, 2, 2, labelled_foreground_fraction=1.5)
