@@ -26,7 +26,8 @@ class VolumeStackInferer(Inferer):
         overlap: of neighbouring windows, 0..1.
         window_batch: windows at once.
         mixed_precision: run the network under bfloat16 autocast.
-        network: run this network, whatever is handed to the call (a second network beside an evaluation's own).
+        network: run this network, whatever is handed to the call (a second network beside an evaluation's own); it is
+            moved to the scan's device.
 
     Raises:
         InputError: an option is out of range, or the scan does not say its slice spacing (its tensor carries no
@@ -57,7 +58,7 @@ class VolumeStackInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor]) -> torch.Tensor:
         """Logits ``(B, K, H, W, D)`` of ``inputs (B, 1, H, W, D)``; both are ``MetaTensor``."""
-        network = self.network if self.network is not None else network
+        network = self.network.to(inputs.device) if self.network is not None else network
         slices, spacing = inputs.shape[-1], slice_spacing(inputs)
         image = torch.as_tensor(inputs.as_tensor())
         plane = tuple(image.shape[2:4])

@@ -182,17 +182,30 @@ def test_evaluation_does_what_inference_does(bundle: str, part: str) -> None:
     name = "inference_optimised" if bundle in DEPLOYED else "inference"
     # options offered to MONAI Label take a detour that means the same
     text = json.dumps(read(bundle, name)[part]).replace("@displayable_configs#", "@")
-    assert json.loads(text) == read(bundle, "evaluate")[part]
+    assert json.loads(text) == at_any_size(read(bundle, "evaluate")[part])
 
 
-@pytest.mark.parametrize("part", ["student_def", "student_inferer"])
+def at_any_size(inferer: dict) -> dict:
+    """What is done to a scan once it has the size that the network wants."""
+    return inferer["inferer"] if inferer["_target_"].endswith(".AtSizeInferer") else inferer
+
+
+STUDENT_PARTS = {"student_def": "network_def", "student_inferer": "inferer", "coarse_settings": "coarse_settings"}
+
+
+@pytest.mark.parametrize("part", STUDENT_PARTS)
 def test_evaluation_uses_the_student_as_inference_does(part: str) -> None:
-    text = json.dumps(read("ct_liver", "inference")["network_def" if part == "student_def" else "inferer"])
-    inferer = json.loads(text.replace("@network_settings", "@student_settings"))
-    wanted = read("ct_liver", "evaluate")[part]
+    text = json.dumps(read("ct_liver", "inference")[STUDENT_PARTS[part]])
+    text = text.replace("@network_settings", "@student_settings").replace("@checkpoint", "@student_checkpoint")
+    inferer, wanted = json.loads(text), read("ct_liver", "evaluate")[part]
     if part == "student_inferer":
-        del inferer["inferer"]["overlap"]  # given: the default
-        del wanted["inferer"]["network"]  # there are two in the evaluation
+        fine, coarse = inferer["inferer"]["inferers"]
+        for stack in (fine, coarse["inferer"]):
+            del stack["overlap"]  # given: the default
+        wanted_fine = wanted["inferer"]["inferers"][0]
+        assert wanted_fine["size"] == "$@student_settings['image_size']"
+        wanted["inferer"]["inferers"][0] = at_any_size(wanted_fine)  # both see scans of one size in the evaluation
+        assert wanted["inferer"]["inferers"][0].pop("network") == "@student"  # there are two in the evaluation
     assert inferer == wanted
 
 
@@ -201,7 +214,7 @@ def test_training_evaluates_as_evaluation_does(bundle: str) -> None:
     train, evaluate = read(bundle, "train"), read(bundle, "evaluate")
     assert train["postprocessing"] == evaluate["postprocessing"]
     assert train["evaluation"]["inferers"] == evaluate["evaluation"]["inferers"]
-    assert train["inferer"] == evaluate["inferer"]
+    assert train["inferer"] == at_any_size(evaluate["inferer"])
     # the labels are prepared last; up to there, the network must be used on such images as it was shown
     shown, given = (config["preprocessing"]["transforms"] for config in (train, evaluate))
     for seen, used in zip(shown, given, strict=False):

@@ -117,7 +117,8 @@ def test_each_phase_moves_its_own_network_alone() -> None:
     assert grads_d == []  # D is a judge while S learns
     assert equal(d_after, before_d)
     assert not equal(s_after, before_s)
-    assert all(torch.equal(a, b) for a, b in zip(grads_s, later, strict=True))  # D's step leaves nothing in S
+    assert grads_s
+    assert later == []  # dropped before D's step, which leaves nothing in S
     assert equal(s_last, s_after)
     assert not equal(d_last, d_after)
 

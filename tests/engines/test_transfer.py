@@ -132,7 +132,8 @@ def test_each_phase_moves_its_own_network_alone(labels: Path) -> None:
     assert not equal(network, before[0])
     assert equal(critic, before[1])
     assert equal(network_last, network)
-    assert all(torch.equal(a, b) for a, b in zip(grads, later, strict=True))  # D's step leaves nothing in P-Net
+    assert grads
+    assert later == []  # dropped before D's step, which leaves nothing in P-Net
     assert not equal(critic_last, critic)
 
 
