@@ -18,7 +18,7 @@ from torch import nn
 from ...data import PairedPatchLoader, PairedSliceLoader, build_slice_bank
 from ...engines import EmaByImages, StudentTrainer
 from ...handlers import ExperimentRun, ProgressReport, TrackTraining
-from ...inferers import VolumeStackInferer
+from ...inferers import MeanInferer, VolumeStackInferer
 from ...networks.nets import SemanticGANSegmenter
 from ...transforms import RandBatchAppearance, RandSliceAffine, RandVolumeAffine
 from ...utils import InputError
@@ -147,6 +147,8 @@ def fine_tune(
 def _inner_inferer(model: ServedModel) -> VolumeStackInferer | SliceInferer:
     inferer = model.build("inferer")
     inferer = getattr(inferer, "inferer", inferer)  # inside of an ensemble of views
+    if isinstance(inferer, MeanInferer):
+        inferer = inferer.inferers[0]  # the network that is trained; the others have networks of their own
     if not isinstance(inferer, (VolumeStackInferer, SliceInferer)):
         raise InputError(
             f"bundle {model.root.name} cannot be trained from the server", got=type(inferer).__name__,
