@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from ..inferers.at_size import resize_plane
 from ..transforms import decode_label
 from ..utils.checkpoint import load_checkpoint, load_weights
 from ..utils.errors import InputError
@@ -293,9 +293,7 @@ def resize(slices: torch.Tensor, size: int) -> torch.Tensor:
     """Square slices ``(N, C, size, size)``."""
     if slices.shape[-1] == size:
         return slices
-    return F.interpolate(
-        slices, size=(size, size), mode="bilinear", align_corners=False, antialias=slices.shape[-1] > size
-    )
+    return resize_plane(slices, (size, size))
 
 
 def as_slices(image: torch.Tensor) -> torch.Tensor:
