@@ -92,6 +92,7 @@ from .most_probable_label import (
     MostProbableLabeld,
     MostProbableLabelDict,
 )
+from .random_walk import RandomWalkRefine, RandomWalkRefineD, RandomWalkRefined, RandomWalkRefineDict, random_walk
 from .scale_scan_intensity import (
     ScaleScanIntensity,
     ScaleScanIntensityD,
@@ -105,6 +106,11 @@ from .style_perturbation import StylePerturbation, rotated_pixels
 from .volume_affine import RandVolumeAffine, random_volume_affine
 
 __all__ = [
+    "RandomWalkRefine",
+    "RandomWalkRefineD",
+    "RandomWalkRefined",
+    "RandomWalkRefineDict",
+    "random_walk",
     "APPEARANCE_PROBABILITIES",
     "BiasFieldCorrection",
     "BiasFieldCorrectionD",
