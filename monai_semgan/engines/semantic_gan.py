@@ -56,7 +56,9 @@ class SemanticGANTrainer(PhaseTrainer):
         augment: differentiable augmentation ``(image, label or None) -> same`` of what critics see.
         warp: random deformation of real slices ``(image, label or None) -> same`` (None: none).
         learning_rate: of the adversarial players; autoencoder_learning_rate, encoder_learning_rate: of generator
-            and encoder in the autoencoder phases.
+            and encoder in the autoencoder phases; mapping_learning_rate: of the mapping network where it is fitted
+            to the encoded latents, then beside the later autoencoder phases as well (None: as the generator's, and
+            in the warm start alone).
         r1_gamma, r1_gamma_joint: weights of R1 on each critic.
         path_length_weight: 0 switches the phase off.
         feature_matching_weight, joint_weight: of the generator's terms against the joint critic.
@@ -90,6 +92,7 @@ class SemanticGANTrainer(PhaseTrainer):
         learning_rate: float = 0.002,
         autoencoder_learning_rate: float = 0.004,
         encoder_learning_rate: float = 0.001,
+        mapping_learning_rate: float | None = None,
         r1_gamma: float = 10.0,
         r1_gamma_joint: float = 1.0,
         critic_regularise_every: int = 16,
@@ -127,6 +130,7 @@ class SemanticGANTrainer(PhaseTrainer):
         self.warmup_iterations = warmup_iterations
         self.reconstruct_weight = reconstruct_weight
         self.reconstruct_every = reconstruct_every
+        self.keep_fitting = bool(mapping_learning_rate) and reconstruct_weight > 0
         self.prior_weight = prior_weight
         self.wplus_weight = wplus_weight
         self.label_loss = RawLabelLoss()
@@ -148,7 +152,9 @@ class SemanticGANTrainer(PhaseTrainer):
         if encoder is not None:
             networks["encoder"] = encoder
             optimizers["mapping"] = torch.optim.Adam(
-                generator.mapping_layers.parameters(), lr=autoencoder_learning_rate, betas=(0.5, 0.99)
+                generator.mapping_layers.parameters(),
+                lr=mapping_learning_rate or autoencoder_learning_rate,
+                betas=(0.5, 0.99),
             )
             # an encoder of plain convolutions wants a smaller rate than the equalised layers do
             optimizers["autoencoder"] = torch.optim.Adam(
@@ -182,6 +188,10 @@ class SemanticGANTrainer(PhaseTrainer):
             plan.append(Phase("warmup", ("generator", "encoder"), "autoencoder", self.autoencode, stop=start, clip=5.0))
             plan.append(
                 Phase("warmup/mapping", ("generator",), "mapping", self.fit_prior, stop=start, full_precision=True)
+            )
+        if self.keep_fitting:
+            plan.append(
+                Phase(f"{gan}/mapping", ("generator",), "mapping", self.fit_prior, start=start, full_precision=True)
             )
         plan += [
             Phase(f"{gan}/image_critic", ("image_critic",), "image_critic", self.image_critic_step, start=start),

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..inferers.at_size import resize_plane
-from ..transforms import decode_label
+from ..transforms import decode_label, resize_plane
 from ..utils.checkpoint import load_checkpoint, load_weights
 from ..utils.errors import InputError
 from ..utils.start_weights import load_start

@@ -12,24 +12,27 @@ from monai.inferers import Inferer
 from monai.utils import convert_to_dst_type
 from torch import nn
 
-from ..transforms import GREY_VIEWS, MostProbableLabel
+from ..transforms import GREY_VIEWS, MostProbableLabel, ZoomView
 from ..utils import InputError
 
 __all__ = ["AppearanceEnsembleInferer"]
 
 View = Callable[[torch.Tensor], torch.Tensor]
+_KNOWN = ", ".join([*GREY_VIEWS, "zoom_1.2 (any number from 1)"])
 
 
 class AppearanceEnsembleInferer(Inferer):
-    """Run an inferer on several grey-value views of a scan and average the class probabilities.
+    """Run an inferer on several views of a scan, of other grey values or sizes, and average the class probabilities.
 
     Nothing is drawn at random: the same scan gives the same answer. The views run one after the other; the
     probabilities are summed up as they come, and of each view only its label map is kept.
 
     Args:
         inferer: called as ``inferer(view, network)``; gives logits ``(B, K, ...)``, K classes with background.
-        views: names from ``monai_semgan.transforms.GREY_VIEWS``, or a mapping from names to functions of one's
-            own, each from ``(B, C, H, W[, D])`` in [-1, 1] to the same.
+        views: names from ``monai_semgan.transforms.GREY_VIEWS`` or ``zoom_1.2`` and the like (``ZoomView``), or a
+            mapping from names to functions of one's own, each from ``(B, C, H, W[, D])`` in [-1, 1] to the same; one
+            that moves pixels has a method ``back``, as ``ZoomView`` has. What a view does not show, it says as the
+            first one does, which has to show all.
 
     ``__call__``: ``inputs (B, C, H, W[, D])`` in [-1, 1] to ``(B, K, H, W[, D])``, the logarithm of the mean
     probability, whose softmax is the mean probability. Afterwards ``report`` holds what the inner inferer
@@ -43,7 +46,7 @@ class AppearanceEnsembleInferer(Inferer):
       for each slice: its mean, every slice weighted with the area of the mask (evenly if the mask is empty).
 
     Raises:
-        InputError: no view, an unknown one, or one named twice.
+        InputError: no view, an unknown one, one named twice, or the first one shows a part of the scan only.
         ValueError: the inner inferer gives fewer than two channels.
 
     Example:
@@ -59,7 +62,12 @@ class AppearanceEnsembleInferer(Inferer):
         self.inferer = inferer
         self.views = dict(views) if isinstance(views, Mapping) else _by_name(views)
         if not self.views:
-            raise InputError("option views", got="no view", wanted=f"some of {', '.join(GREY_VIEWS)}")
+            raise InputError("option views", got="no view", wanted=f"some of {_KNOWN}")
+        first = next(iter(self.views))
+        if hasattr(self.views[first], "back"):
+            raise InputError(
+                "option views", got=f"{first} as the first", wanted="a first view that shows the whole scan"
+            )
         self.needs_affine = bool(getattr(inferer, "needs_affine", False))  # the inner one's wish is passed on
         self._to_label = MostProbableLabel()
         self.report: dict[str, Any] = {}
@@ -69,14 +77,18 @@ class AppearanceEnsembleInferer(Inferer):
         report: dict[str, Any] = {}
         labels: list[torch.Tensor] = []
         mean: torch.Tensor | None = None
+        whole: torch.Tensor | None = None
         with torch.no_grad():
             for view in self.views.values():
                 # the inner inferer may look at the meta data
                 seen = convert_to_dst_type(view(plain), inputs, dtype=inputs.dtype)[0]
                 probability = self._probability(self.inferer(seen, network, *args, **kwargs))
+                if hasattr(view, "back") and whole is not None:
+                    placed, shown = view.back(probability)
+                    probability = torch.where(shown if placed.ndim == 4 else shown[..., None], placed, whole)
                 if mean is None:
                     report = dict(getattr(self.inferer, "report", None) or {})
-                    mean = probability.clone()
+                    whole, mean = probability, probability.clone()
                 else:
                     mean += probability
                 labels.append(self._label(probability))
@@ -104,16 +116,19 @@ class AppearanceEnsembleInferer(Inferer):
 
 def _by_name(names: Sequence[str]) -> dict[str, View]:
     names = [names] if isinstance(names, str) else list(names)
+    found: dict[str, View] = {}
     for name in names:
-        if name not in GREY_VIEWS:
-            near = difflib.get_close_matches(str(name), GREY_VIEWS, n=1)
+        view = GREY_VIEWS.get(name) or ZoomView.from_name(name)
+        if view is None:
+            near = difflib.get_close_matches(str(name), [*GREY_VIEWS, "zoom_1.2"], n=1)
             raise InputError(
-                f"option views: unknown view {name!r}", wanted=f"some of {', '.join(GREY_VIEWS)}",
+                f"option views: unknown view {name!r}", wanted=f"some of {_KNOWN}",
                 fix=f"did you mean {near[0]!r}?" if near else None,
             )  # fmt: skip
+        found[name] = view
     if len(set(names)) < len(names):
         raise InputError("option views", got=names, wanted="every view once")
-    return {name: GREY_VIEWS[name] for name in names}
+    return found
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.inferers import Inferer
 from monai.utils import convert_to_dst_type
 
+from ..transforms import resize_plane
 from ..utils.errors import InputError
 
 __all__ = ["AtSizeInferer"]
@@ -52,11 +52,3 @@ class AtSizeInferer(Inferer):
         logits = self.inferer(seen, network, *args, **kwargs)
         logits = logits.as_tensor() if hasattr(logits, "as_tensor") else logits
         return convert_to_dst_type(resize_plane(logits.float(), plane), inputs, dtype=torch.float32)[0]
-
-
-def resize_plane(image: torch.Tensor, plane: tuple[int, int]) -> torch.Tensor:
-    """``(B, C, H, W[, D])`` to ``(B, C, *plane[, D])``, linearly, smoothed before it is made smaller."""
-    slices = image if image.ndim == 4 else image.permute(0, 4, 1, 2, 3).flatten(0, 1)
-    smaller = plane[0] < slices.shape[2] or plane[1] < slices.shape[3]
-    made = F.interpolate(slices, size=plane, mode="bilinear", align_corners=False, antialias=smaller)
-    return made if image.ndim == 4 else made.unflatten(0, (len(image), -1)).permute(0, 2, 3, 4, 1)

@@ -93,6 +93,7 @@ from .most_probable_label import (
     MostProbableLabelDict,
 )
 from .random_walk import RandomWalkRefine, RandomWalkRefineD, RandomWalkRefined, RandomWalkRefineDict, random_walk
+from .resize_plane import resize_plane
 from .scale_scan_intensity import (
     ScaleScanIntensity,
     ScaleScanIntensityD,
@@ -104,8 +105,11 @@ from .slice_orientation import ORIENTATIONS, RandSliceOrientation, orient, orien
 from .slice_tags import SliceTags, SliceTagsD, SliceTagsd, SliceTagsDict, slice_axis
 from .style_perturbation import StylePerturbation, rotated_pixels
 from .volume_affine import RandVolumeAffine, random_volume_affine
+from .zoom_view import ZoomView
 
 __all__ = [
+    "ZoomView",
+    "resize_plane",
     "RandomWalkRefine",
     "RandomWalkRefineD",
     "RandomWalkRefined",

@@ -120,6 +120,15 @@ class TestPhases:
         ]  # fmt: skip
         assert all(p.name.startswith("warmup") for p in trainer.schedule if p.due(0))
 
+    def test_the_prior_is_fitted_on_beside_the_autoencoder(self) -> None:
+        kept = make_gan_trainer(mapping_learning_rate=0.04)
+        assert [p.name for p in kept.schedule if p.due(3)][0] == "gan/mapping"
+        assert kept.optimizers["mapping"].param_groups[0]["lr"] == 0.04
+        alone = make_gan_trainer(mapping_learning_rate=0.04, reconstruct_weight=0.0)  # no new codes to follow
+        assert "gan/mapping" not in [p.name for p in alone.schedule]
+        kept.run()
+        assert "gan/mapping" in kept.state.output
+
     def test_the_papers_training_has_no_encoder(self) -> None:
         trainer = make_gan_trainer(encoder=None, warmup_iterations=0, reconstruct_weight=0.0, path_length_weight=0)
         names = [p.name for p in trainer.schedule]

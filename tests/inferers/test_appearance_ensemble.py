@@ -212,3 +212,27 @@ def test_wrong_views_and_networks_are_named(image) -> None:
         AppearanceEnsembleInferer(SimpleInferer(), ["identity"])(image, torch.nn.Identity())
     assert list(AppearanceEnsembleInferer(SimpleInferer(), "median").views) == ["median"]
     assert not math.isnan(AppearanceEnsembleInferer(SimpleInferer(), "median")(image, Bright()).sum().item())
+
+
+def test_a_zoomed_view_speaks_where_it_looks_and_the_first_one_elsewhere():
+    """An inferer that tells zoomed views (brighter on the whole) from the scan: the former say organ, the latter not."""
+    image = torch.full((1, 1, 20, 20, 3), -1.0)
+    image[:, :, 5:15, 5:15] = 1.0
+
+    def inner(view, network):
+        organ = 10.0 if view.mean() > image.mean() else -10.0
+        return torch.cat([torch.zeros_like(view), torch.full_like(view, organ)], dim=1)
+
+    made = AppearanceEnsembleInferer(inner, ["identity", "zoom_1.25"])(image, torch.nn.Identity()).exp()[0, 1]
+    assert torch.allclose(made[2:18, 2:18], torch.tensor(0.5), atol=1e-3)
+    made[2:18, 2:18] = 0.0
+    assert made.max() < 1e-3
+
+
+def test_the_first_view_shows_the_whole_scan():
+    with pytest.raises(InputError, match="first view"):
+        AppearanceEnsembleInferer(SimpleInferer(), ["zoom_1.2", "identity"])
+    with pytest.raises(InputError, match="1 or more"):
+        AppearanceEnsembleInferer(SimpleInferer(), ["identity", "zoom_0.5"])
+    with pytest.raises(InputError, match="zoom_1.2"):
+        AppearanceEnsembleInferer(SimpleInferer(), ["identity", "zom_1.2"])
