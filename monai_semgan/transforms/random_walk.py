@@ -109,8 +109,8 @@ def random_walk(
 ) -> torch.Tensor:
     """Smooth class probabilities inside of regions of one grey value, hold them where they are sure.
 
-    Random walker with a prior (Grady, Multilabel Random Walker Image Segmentation Using Prior Models, CVPR 2005,
-    equation 9), the prior of a voxel weighted by how sure it is: for every class the minimum over ``u`` of::
+    Random walker with a prior (Grady, Multilabel Random Walker Image Segmentation Using Prior Models, CVPR 2005), the
+    prior of a voxel weighted by how sure it is: for every class the minimum over ``u`` of::
 
         sum_i m_i (u_i - p_i)^2 + sum_(i,j) reach^2 / h_ij^2 exp(-s/2 ((x_i - x_j) / n)^2) (u_i - u_j)^2
 

@@ -122,7 +122,7 @@ class TestPhases:
 
     def test_the_prior_is_fitted_on_beside_the_autoencoder(self) -> None:
         kept = make_gan_trainer(mapping_learning_rate=0.04)
-        assert [p.name for p in kept.schedule if p.due(3)][0] == "gan/mapping"
+        assert next(p.name for p in kept.schedule if p.due(3)) == "gan/mapping"
         assert kept.optimizers["mapping"].param_groups[0]["lr"] == 0.04
         alone = make_gan_trainer(mapping_learning_rate=0.04, reconstruct_weight=0.0)  # no new codes to follow
         assert "gan/mapping" not in [p.name for p in alone.schedule]

@@ -25,7 +25,7 @@ def dense(prior: torch.Tensor, image: torch.Tensor, spacing: tuple[float, ...], 
     index = torch.arange(sure.numel()).reshape(shape)
     pairs = [(index.narrow(a, 0, n - 1).flatten(), index.narrow(a, 1, n - 1).flatten()) for a, n in enumerate(shape)]
     flat = image.flatten(1)
-    inside = [i_j for i_j in pairs[:2]]
+    inside = list(pairs[:2])
     steps = torch.cat([(flat[:, i] - flat[:, j]).abs()[:, sure.flatten()[i] & sure.flatten()[j]] for i, j in inside], 1)
     noise = 1.4826 * steps.flatten().sort().values[(steps.numel() - 1) // 2]
     top = prior.sort(dim=0, descending=True).values
@@ -40,7 +40,7 @@ def dense(prior: torch.Tensor, image: torch.Tensor, spacing: tuple[float, ...], 
     return torch.linalg.solve(matrix, (weight * prior.flatten(1)).T).T.reshape(prior.shape)
 
 
-@pytest.mark.parametrize("shape, spacing", [((9, 8), (2.0, 3.0)), ((8, 7, 5), (2.0, 2.5, 7.0))])
+@pytest.mark.parametrize(("shape", "spacing"), [((9, 8), (2.0, 3.0)), ((8, 7, 5), (2.0, 2.5, 7.0))])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_it_is_the_minimum(shape, spacing, classes):
     prior, image = noisy(shape, classes)
@@ -55,7 +55,8 @@ def test_probabilities_stay_probabilities():
     made = random_walk(prior, image, (2.0, 2.0, 6.0))
     assert torch.allclose(made.sum(dim=0), torch.ones(16, 16, 6), atol=1e-5)
     for before, after in zip(prior, made, strict=True):
-        assert before.min() - 1e-4 <= after.min() and after.max() <= before.max() + 1e-4
+        assert before.min() - 1e-4 <= after.min()
+        assert after.max() <= before.max() + 1e-4
 
 
 @pytest.mark.parametrize("change", [lambda x: 0.2 * x + 0.5, lambda x: -x])
@@ -94,7 +95,8 @@ def test_an_unsure_part_of_an_organ_is_filled_up_to_its_edge():
 
     before = dice(organ > 0.5)
     after = dice(random_walk(prior, image[None], (2.75, 2.75))[1] > 0.5)
-    assert before < 0.75 and after > 0.97
+    assert before < 0.75
+    assert after > 0.97
 
 
 def test_without_a_sure_voxel_nothing_is_changed():
@@ -114,7 +116,8 @@ def test_the_transform_reads_the_spacing_and_keeps_meta_data():
     data = {"image": scan, "pred": MetaTensor(prior, meta={"name": "kept"})}
     made = RandomWalkRefined("pred", reach_mm=15.0)(data)
     assert torch.equal(made["pred"].as_tensor(), random_walk(prior, image, (2.0, 3.0, 7.0), 15.0))
-    assert made["pred"].meta["name"] == "kept" and data["pred"].allclose(prior)
+    assert made["pred"].meta["name"] == "kept"
+    assert data["pred"].allclose(prior)
 
 
 def test_reach_0_hands_on_what_comes():

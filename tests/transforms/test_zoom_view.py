@@ -27,13 +27,15 @@ def test_smooth_answers_come_back_to_their_place():
     placed, seen = view.back(view(blob))
     inside = torch.where(seen[..., None], blob, torch.zeros(()))
     assert (placed - inside).abs().max() < 0.02
-    assert seen.sum() == 50 * 50 and not placed[:, :, ~seen].any()
+    assert seen.sum() == 50 * 50
+    assert not placed[:, :, ~seen].any()
 
 
 def test_what_is_shown_lies_in_the_middle():
     for zoom in (1.1, 1.2, 1.3, 1.45):
         _, seen = ZoomView(zoom).back(torch.ones(1, 1, 128, 128))
-        assert torch.equal(seen, seen.flip(0)) and torch.equal(seen, seen.flip(1))
+        assert torch.equal(seen, seen.flip(0))
+        assert torch.equal(seen, seen.flip(1))
         assert abs(int(seen.any(dim=1).sum()) - 128 / zoom) <= 1
 
 
@@ -42,12 +44,14 @@ def test_a_zoom_of_1_changes_nothing():
     view = ZoomView(1.0)
     assert torch.equal(view(image), image)
     placed, seen = view.back(image)
-    assert torch.equal(placed, image) and bool(seen.all())
+    assert torch.equal(placed, image)
+    assert bool(seen.all())
 
 
 def test_names():
     assert ZoomView.from_name("zoom_1.25").zoom == 1.25
     assert ZoomView.from_name("zoom_2").zoom == 2.0
-    assert ZoomView.from_name("median") is None and ZoomView.from_name("zoom_-1") is None
+    assert ZoomView.from_name("median") is None
+    assert ZoomView.from_name("zoom_-1") is None
     with pytest.raises(InputError, match="zoom"):
         ZoomView.from_name("zoom_0.9")
