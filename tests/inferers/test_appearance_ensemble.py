@@ -215,7 +215,7 @@ def test_wrong_views_and_networks_are_named(image) -> None:
 
 
 def test_a_zoomed_view_speaks_where_it_looks_and_the_first_one_elsewhere():
-    """An inferer that tells zoomed views, brighter on the whole, from the scan: the former say organ, the latter not."""
+    """An inferer that tells zoomed views (brighter on the whole) from the scan: they say organ, the scan does not."""
     image = torch.full((1, 1, 20, 20, 3), -1.0)
     image[:, :, 5:15, 5:15] = 1.0
 
