@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_dst_type
 
@@ -175,8 +176,7 @@ def _spacing(image: torch.Tensor) -> list[float]:
             wanted="a MetaTensor with its affine",
             fix="load the scan with LoadScand, and do not strip its meta data, or set reach_mm to 0",
         )  # fmt: skip
-    columns = torch.as_tensor(affine, dtype=torch.float64)[:-1]
-    return [float(columns[:, axis].norm()) for axis in range(image.ndim - 1)]
+    return [float(step) for step in affine_to_spacing(affine, r=len(affine) - 1)[: image.ndim - 1]]
 
 
 def _along(image: torch.Tensor, axis: int) -> torch.Tensor:
