@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 
+from ..transforms import file_slices
 from ..utils.errors import InputError
 from ..utils.files import atomic_path, make_output_folder
 from ..utils.names import safe_name
@@ -105,7 +106,8 @@ class SegmentationWriter:
         path = self.output_dir / f"{self._file_stem(case, source)}_seg.nii.gz"
         with atomic_path(path) as temporary:
             nib.save(image, temporary)
-        self._open_report().add(case, path.name, mask, affine, result.get("report"))
+        report = _by_file_slice(result.get("report"), item.get(self.image_key))
+        self._open_report().add(case, path.name, mask, affine, report)
 
     def _open_report(self) -> SegmentationReport:
         if self._report is None:
@@ -133,6 +135,14 @@ class SegmentationWriter:
             self._report = SegmentationReport(self.output_dir, self.error_threshold)
         for name, message in getattr(engine, "failures", []):
             self._open_report().add_failure(name, message)
+
+
+def _by_file_slice(report: Mapping[str, Any] | None, image: Any) -> Mapping[str, Any] | None:
+    """The inferer's report with an error for each slice of the file, where slices were brought back."""
+    slices, errors = file_slices(image), (report or {}).get("reconstruction_error")
+    if report is None or slices is None or not isinstance(errors, list) or len(errors) != max(slices) + 1:
+        return report
+    return {**report, "reconstruction_error": [errors[k] for k in slices]}
 
 
 def _source_of(image: Any) -> str:

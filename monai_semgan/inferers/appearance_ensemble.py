@@ -18,7 +18,7 @@ from ..utils import InputError
 __all__ = ["AppearanceEnsembleInferer"]
 
 View = Callable[[torch.Tensor], torch.Tensor]
-_KNOWN = ", ".join([*GREY_VIEWS, "zoom_1.2 (any number from 1)"])
+_KNOWN = ", ".join([*GREY_VIEWS, "zoom_1.2 (any number from 1)", "zoom_1.2_depth_0.86"])
 
 
 class AppearanceEnsembleInferer(Inferer):
@@ -29,10 +29,10 @@ class AppearanceEnsembleInferer(Inferer):
 
     Args:
         inferer: called as ``inferer(view, network)``; gives logits ``(B, K, ...)``, K classes with background.
-        views: names from ``monai_semgan.transforms.GREY_VIEWS`` or ``zoom_1.2`` and the like (``ZoomView``), or a
-            mapping from names to functions of one's own, each from ``(B, C, H, W[, D])`` in [-1, 1] to the same; one
-            that moves pixels has a method ``back``, as ``ZoomView`` has. What a view does not show, it says as the
-            first one does, which has to show all.
+        views: names from ``monai_semgan.transforms.GREY_VIEWS``, ``zoom_1.2``, ``zoom_1.2_depth_0.86`` and the like
+            (``ZoomView``), or a mapping from names to functions of one's own, each from ``(B, C, H, W[, D])`` in
+            [-1, 1] to the same; one that moves pixels has a method ``back``, as ``ZoomView`` has. What a view does not
+            show, it says as the first one does, which has to show all.
 
     ``__call__``: ``inputs (B, C, H, W[, D])`` in [-1, 1] to ``(B, K, H, W[, D])``, the logarithm of the mean
     probability, whose softmax is the mean probability. Afterwards ``report`` holds what the inner inferer
@@ -81,7 +81,7 @@ class AppearanceEnsembleInferer(Inferer):
         with torch.no_grad():
             for view in self.views.values():
                 # the inner inferer may look at the meta data
-                seen = convert_to_dst_type(view(plain), inputs, dtype=inputs.dtype)[0]
+                seen = _with_depth(convert_to_dst_type(view(plain), inputs, dtype=inputs.dtype)[0], view)
                 probability = self._probability(self.inferer(seen, network, *args, **kwargs))
                 if hasattr(view, "back") and whole is not None:
                     placed, shown = view.back(probability)
@@ -129,6 +129,16 @@ def _by_name(names: Sequence[str]) -> dict[str, View]:
     if len(set(names)) < len(names):
         raise InputError("option views", got=names, wanted="every view once")
     return found
+
+
+def _with_depth(seen: torch.Tensor, view: View) -> torch.Tensor:
+    """Scale the distance of slices in the affine of what is seen, by the view's ``depth``."""
+    depth = float(getattr(view, "depth", 1.0))
+    if depth != 1.0 and hasattr(seen, "affine"):
+        affine = torch.as_tensor(seen.affine).clone()
+        affine[..., :3, 2] *= depth
+        seen.affine = affine
+    return seen
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -101,6 +101,15 @@ from .scale_scan_intensity import (
     ScaleScanIntensityDict,
 )
 from .slice_affine import RandSliceAffine, random_slice_affine
+from .slice_interpolation import (
+    SliceInterpolation,
+    UndoSliceInterpolation,
+    UndoSliceInterpolationD,
+    UndoSliceInterpolationd,
+    UndoSliceInterpolationDict,
+    file_slices,
+    find_slice_interpolation,
+)
 from .slice_orientation import ORIENTATIONS, RandSliceOrientation, orient, orient_back
 from .slice_tags import SliceTags, SliceTagsD, SliceTagsd, SliceTagsDict, slice_axis
 from .style_perturbation import StylePerturbation, rotated_pixels
@@ -108,6 +117,10 @@ from .volume_affine import RandVolumeAffine, random_volume_affine
 from .zoom_view import ZoomView
 
 __all__ = [
+    "UndoSliceInterpolation",
+    "UndoSliceInterpolationD",
+    "UndoSliceInterpolationDict",
+    "UndoSliceInterpolationd",
     "ZoomView",
     "resize_plane",
     "RandomWalkRefine",
@@ -192,6 +205,7 @@ __all__ = [
     "ScaleScanIntensityD",
     "ScaleScanIntensityDict",
     "ScaleScanIntensityd",
+    "SliceInterpolation",
     "SliceTags",
     "SliceTagsD",
     "SliceTagsDict",
@@ -203,6 +217,8 @@ __all__ = [
     "decode_label",
     "detect_modality",
     "encode_label",
+    "file_slices",
+    "find_slice_interpolation",
     "foreground_threshold",
     "orient",
     "orient_back",

@@ -144,6 +144,28 @@ JOBS: dict[str, Job] = {
         ("l_net", "strong_net", "tag_net", "p_net"),
         ("l_net/model.pt", "strong_net/model.pt", "tag_net/model.pt", "p_net/model.pt"),
     ),
+    "generative_segmentation": Job(
+        "ct_liver_generative_segmentation/train.json",
+        {
+            **_COMMON, "tokenizer_channels": "[4,8]", "num_codes": 8, "code_channels": 4, "inverse_channels": 8,
+            "conditioning_channels": "[4,8]", "level_channels": 4, "grid_channels": 8, "attention_depth": 1,
+            "tokenizer_iterations": STEPS, "maskige_iterations": STEPS, "iterations": STEPS,
+            "inverse_iterations": STEPS, "reconstruction_gate": 0.0,
+        },
+        ("tokenizer", "prior", "inverse"),
+        ("tokenizer/model.pt", "prior/model.pt", "inverse/model.pt"),
+    ),
+    "one_shot": Job(
+        "ct_liver_one_shot/train.json",
+        {
+            **_COMMON, "latent_dim": 16, "channel_base": 256, "channel_max": 8, "encoder_channels": "[8,8]",
+            "critic_channel_base": 256, "critic_channel_max": 8, "feature_dim": 8, "prototypes": 8, "pixels": 64,
+            "statistics_images": 4, "warmup_iterations": 2, "gan_iterations": STEPS, "encoder_iterations": STEPS,
+            "projector_iterations": STEPS, "head_iterations": STEPS,
+        },
+        ("gan", "encoder", "projector", "annotation", "head"),
+        ("gan/generator.pt", "encoder/model.pt", "projector/projector.pt", "annotation/shots.pt", "head/model.pt"),
+    ),
     "mean_teacher": Job(
         "ct_liver_mean_teacher/train.json", {**_COMMON, **_UNET}, ("mean_teacher",), ("mean_teacher/model.pt",)
     ),

@@ -30,6 +30,7 @@ from tests.faults.stages import STAGES
 __all__ = ["Campaign", "Trial", "campaign"]
 
 ALL: dict[str, Job] = {**JOBS, **STAGES}
+assert len(ALL) == len(JOBS) + len(STAGES), "a stage has the name of a command"
 _MOST_IN_A_ROW = 6
 _TABLES = ("per_case.csv", "report.csv", "report_cases.csv", "results.csv")
 

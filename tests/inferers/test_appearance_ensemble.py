@@ -236,3 +236,28 @@ def test_the_first_view_shows_the_whole_scan():
         AppearanceEnsembleInferer(SimpleInferer(), ["identity", "zoom_0.5"])
     with pytest.raises(InputError, match=r"zoom_1\.2"):
         AppearanceEnsembleInferer(SimpleInferer(), ["identity", "zom_1.2"])
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_view_tells_another_distance_of_slices(batched):
+    affine = torch.diag(torch.tensor([2.0, 2.0, 9.0, 1.0], dtype=torch.float64))
+    scan = MetaTensor(torch.rand(1, 1, 8, 8, 5), affine=affine[None] if batched else affine)
+    told = []
+
+    def inner(view, network):
+        told.append(float(view.affine.reshape(4, 4)[:3, 2].norm()))
+        return torch.cat([torch.zeros_like(view), view], dim=1)
+
+    views = ["identity", "zoom_1.2_depth_0.8", "zoom_1.2"]
+    made = AppearanceEnsembleInferer(inner, views)(scan, torch.nn.Identity())
+    assert told == pytest.approx([9.0, 7.2, 9.0])
+    assert torch.equal(made.affine, scan.affine)
+    assert torch.equal(scan.affine.reshape(4, 4), affine)
+
+
+def test_tensors_without_a_place_take_views_of_depth_as_they_are():
+    image = torch.rand(1, 1, 8, 8)
+    inferer = AppearanceEnsembleInferer(
+        lambda view, network: torch.cat([0 * view, view], 1), ["identity", "zoom_1_depth_0.5"]
+    )
+    assert torch.allclose(inferer(image, torch.nn.Identity()).softmax(1), torch.cat([0 * image, image], 1).softmax(1))

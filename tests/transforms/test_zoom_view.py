@@ -55,3 +55,8 @@ def test_names():
     assert ZoomView.from_name("zoom_-1") is None
     with pytest.raises(InputError, match="zoom"):
         ZoomView.from_name("zoom_0.9")
+    view = ZoomView.from_name("zoom_1.2_depth_0.86")
+    assert (view.zoom, view.depth) == (1.2, 0.86)
+    assert ZoomView.from_name("zoom_1.2_depth_") is None
+    with pytest.raises(InputError, match="depth"):
+        ZoomView(1.2, depth=0.0)
