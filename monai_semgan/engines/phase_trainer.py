@@ -177,7 +177,11 @@ class PhaseTrainer(Trainer):
         return None if self.output_dir is None else self.output_dir / "last.pt"
 
     def run(self) -> None:
-        """Train to the end, going on from ``last.pt`` if there is one; a finished stage returns at once."""
+        """Train to the end, going on from ``last.pt`` if there is one; a finished stage returns at once.
+
+        Random numbers are left as they were found: a stage that comes after is built of the same ones, whether this
+        one was run now or before an interruption.
+        """
         require_started()
         path = self.checkpoint_path
         if path is not None:
@@ -187,7 +191,9 @@ class PhaseTrainer(Trainer):
         if self.state.iteration >= self.total_iterations:
             return
         copy_from_first([*self.networks.values(), *([self.ema.average] if hasattr(self, "ema") else [])])
-        with reuse_memory(self.state.device):
+        device = torch.device(self.state.device)
+        forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with forked, reuse_memory(self.state.device):
             super().run()
 
     def draw_seed(self, iteration: int) -> int:

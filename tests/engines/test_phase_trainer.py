@@ -333,3 +333,17 @@ def test_mixed_precision_is_per_phase() -> None:
 
     TwoPlayers(plan, mixed_precision=True, epoch_length=1).run()
     assert seen == {"half": torch.bfloat16, "full": torch.float32}
+
+
+def test_random_numbers_are_left_as_they_were_found(tmp_path: Path) -> None:
+    """What is built after a stage is the same whether the stage ran now or before an interruption."""
+    after = []
+    for _ in range(2):  # the second time it is finished
+        trainer = TwoPlayers(output_dir=tmp_path)
+        torch.manual_seed(7)
+        trainer.run()
+        after.append(nn.Linear(2, 1).weight)
+    torch.manual_seed(7)
+    assert len(trainer.ran) == 0
+    assert torch.equal(after[0], after[1])
+    assert torch.equal(after[0], nn.Linear(2, 1).weight)
