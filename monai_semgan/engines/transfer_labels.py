@@ -14,7 +14,8 @@ from torch import nn
 
 from ..data import UNKNOWN, OrganRoles, PseudoLabels, TaggedSliceBank
 from ..inferers import diffusion_labels
-from ..transforms import ORIENTATIONS, orient, orient_back
+from ..networks.layers.gated_pooling import GATE_FLOOR
+from ..transforms import ORIENTATIONS, orient, orient_back, resize_plane
 from ..utils.checkpoint import load_network
 from ..utils.errors import InputError
 from ..utils.files import make_output_folder, write_json_atomic
@@ -50,7 +51,11 @@ class LabelTransfer:
             diffuse over all objects, as in the paper.
         object_threshold: tau_M, the most sensitive number of all.
         reject_threshold: tau_rej.
+        margin: that of the classifier's training (:class:`TagTrainer`): where it was never asked, its maps do not
+            count.
         orientations: over how many orientations M is averaged, 1 to 8.
+        scales: sizes of the slice, 1 and less, over which M is the largest: an organ larger than all strong ones is
+            found whole where it is shown smaller.
         gate: smallest and largest foreground share of M in slices with tags, relative to that of the strong masks in
             slices that show one; outside, the stage stops, since all that comes after would be wrong without a sign.
         batch_size: slices at once.
@@ -74,7 +79,9 @@ class LabelTransfer:
         explain_away: bool = True,
         object_threshold: float = 0.1,
         reject_threshold: float = 0.1,
+        margin: int = 2,
         orientations: int = 8,
+        scales: Sequence[float] = (1.0, 0.7, 0.5),
         gate: Sequence[float] = (0.2, 10.0),
         batch_size: int = 32,
         device: torch.device | str = "cpu",
@@ -82,6 +89,8 @@ class LabelTransfer:
     ) -> None:
         if not 1 <= orientations <= ORIENTATIONS:
             raise InputError("option orientations", got=orientations, wanted=f"1 to {ORIENTATIONS}")
+        if not scales or not all(0.25 <= scale <= 1 for scale in scales):
+            raise InputError("option scales", got=list(scales), wanted="numbers from 0.25 to 1")
         for name, value in (("object_threshold", object_threshold), ("reject_threshold", reject_threshold)):
             if not 0 <= value < 1:
                 raise InputError(f"option {name}", got=value, wanted="0 or more and less than 1")
@@ -93,6 +102,7 @@ class LabelTransfer:
         self.explain_away = explain_away
         self.object_threshold, self.reject_threshold = object_threshold, reject_threshold
         self.orientations, self.gate = orientations, (float(gate[0]), float(gate[1]))
+        self.margin, self.scales = int(margin), tuple(float(scale) for scale in scales)
         self.batch_size, self.device = batch_size, torch.device(device)
         self.settings = dict(settings or {})
         self.report: dict[str, Any] = {}
@@ -165,7 +175,8 @@ class LabelTransfer:
             scores = networks["classifier"].class_maps(image).float()
         size = image.shape[2:]
         activation = F.interpolate(torch.sigmoid(scores), size=size, mode="bilinear", align_corners=False)
-        activation = activation * tags[:, :, None, None]
+        seen = object_gate(objects, strong, self.roles, self.explain_away, self.margin) > GATE_FLOOR
+        activation = activation * tags[:, :, None, None] * seen  # elsewhere the classifier was never asked
         gate = object_gate(objects, strong, self.roles, self.explain_away)
         weak = [c - 1 for c in self.roles.weak_classes]
         compete = weak if self.explain_away else list(range(len(self.roles.names)))
@@ -181,11 +192,15 @@ class LabelTransfer:
         }  # fmt: skip
 
     def object_map(self, image: torch.Tensor) -> torch.Tensor:
-        """M, the mean of L-Net's answers to the slice in several orientations."""
+        """M: L-Net's answers to the slice in several orientations, averaged; the largest over sizes."""
         objects = self.networks["objects"]
         chosen = [0, 4, 2, 6, 1, 5, 3, 7][: self.orientations]
-        answers = [orient_back(torch.sigmoid(objects(orient(image, n)).float()), n) for n in chosen]
-        return torch.stack(answers).mean(0)
+        found = []
+        for scale in self.scales:
+            shown, (rows, columns) = _smaller(image, scale)
+            answers = [orient_back(torch.sigmoid(objects(orient(shown, n)).float()), n) for n in chosen]
+            found.append(resize_plane(torch.stack(answers).mean(0)[:, :, rows, columns], tuple(image.shape[2:])))
+        return torch.stack(found).amax(0)
 
     # ---- what comes out, and whether it can be right -----------------------------------------------
     def _describe(self, labels: Mapping[str, torch.Tensor], shares: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -233,6 +248,15 @@ class LabelTransfer:
                 wanted="the configuration that they were made with",
                 fix="give another --output_dir for the new training, or delete this folder",
             )  # fmt: skip
+
+
+def _smaller(image: torch.Tensor, scale: float) -> tuple[torch.Tensor, tuple[slice, slice]]:
+    """The slice ``(B, 1, H, W)`` smaller, air around it, and where it is now."""
+    margins = [round(length * (1 - scale) / 2) for length in image.shape[2:]]
+    rows, columns = (slice(m, length - m) for m, length in zip(margins, image.shape[2:], strict=True))
+    shown = image.new_full(image.shape, -1.0)
+    shown[:, :, rows, columns] = resize_plane(image, (rows.stop - rows.start, columns.stop - columns.start))
+    return shown, (rows, columns)
 
 
 def fuse_labels(diffused: torch.Tensor, strong: torch.Tensor, roles: OrganRoles) -> torch.Tensor:

@@ -39,7 +39,11 @@ def strong_share(segmenter: nn.Module, image: torch.Tensor, tags: torch.Tensor, 
 
 
 def object_gate(
-    objects: torch.Tensor, strong: torch.Tensor | None, roles: OrganRoles, explain_away: bool = True
+    objects: torch.Tensor,
+    strong: torch.Tensor | None,
+    roles: OrganRoles,
+    explain_away: bool = True,
+    margin: int = 0,
 ) -> torch.Tensor:
     """Where each organ may be, ``(B, organs, H, W)``: on objects, and a weak one not on what is a strong one.
 
@@ -48,11 +52,15 @@ def object_gate(
         strong: probabilities of the strong organs ``(B, strong, H, W)``; None: not known.
         roles: strong and weak organs.
         explain_away: False: the objects alone, for every organ, as in the paper.
+        margin: pixels around strong organs that a weak one is kept out of as well.
     """
     gate = objects.expand(-1, len(roles.names), -1, -1)
     if strong is None or not explain_away:
         return gate
-    free = objects * (1 - strong.sum(dim=1, keepdim=True)).clamp(0, 1)
+    explained = strong.sum(dim=1, keepdim=True)
+    if margin:
+        explained = F.max_pool2d(explained, 2 * margin + 1, stride=1, padding=margin)
+    free = objects * (1 - explained).clamp(0, 1)
     weak = torch.tensor([name in roles.weak for name in roles.names], device=objects.device)
     return torch.where(weak[None, :, None, None], free, gate)
 
@@ -70,7 +78,8 @@ class TagTrainer(PhaseTrainer):
         objects: L-Net, image to logits ``(B, 1, H, W)`` (None: no gate; plain class activation maps).
         segmenter: image to logits of all classes (None: objects are not explained away).
         objects_checkpoint, segmenter_checkpoint: their ``model.pt`` (None: take them as they are).
-        explain_away: see :func:`object_gate`.
+        explain_away, margin: see :func:`object_gate`. Without a margin a classifier of a wide view likes to look at the
+            rims of large strong organs, where objects and their segmenter differ by a pixel.
         warp: random deformation ``(image, None) -> same`` (None: none). No flips: place helps to tell organs apart.
         learning_rate, weight_decay: of AdamW, with poly decay.
         ema: moving average of the network.
@@ -95,6 +104,7 @@ class TagTrainer(PhaseTrainer):
         objects_checkpoint: str | Path | None = None,
         segmenter_checkpoint: str | Path | None = None,
         explain_away: bool = True,
+        margin: int = 2,
         warp: Callable | None = None,
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-3,
@@ -110,7 +120,7 @@ class TagTrainer(PhaseTrainer):
             )
             if module is not None
         }  # fmt: skip
-        self.explain_away = explain_away
+        self.explain_away, self.margin = explain_away, int(margin)
         self.warp = warp or (lambda image, label=None: (image, label))
         self.learning_rate = learning_rate
         super().__init__(
@@ -155,7 +165,7 @@ class TagTrainer(PhaseTrainer):
         with eval_mode(*(module for module in (objects, segmenter) if module is not None)):
             seen = torch.sigmoid(objects(image).float())
             strong = None if segmenter is None else strong_share(segmenter, image, tags, self.roles)
-        return object_gate(seen, strong, self.roles, self.explain_away)
+        return object_gate(seen, strong, self.roles, self.explain_away, self.margin)
 
     # ---- bookkeeping ---------------------------------------------------------------------------
     def batch_size(self, batch: Any) -> int:

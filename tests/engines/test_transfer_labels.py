@@ -79,8 +79,29 @@ def test_objects_do_not_depend_on_how_the_slice_is_laid() -> None:
         plain = transfer.object_map(image)
         torch.testing.assert_close(transfer.object_map(image.flip(-1)), plain.flip(-1))
         torch.testing.assert_close(transfer.object_map(image.rot90(1, (2, 3))), plain.rot90(1, (2, 3)))
-        one = make_transfer(objects=transfer.networks["objects"], orientations=1).object_map(image)
+        one = make_transfer(objects=transfer.networks["objects"], orientations=1, scales=[1.0]).object_map(image)
         torch.testing.assert_close(one, torch.sigmoid(transfer.networks["objects"](image)))
+
+
+class SmallerThanNine(torch.nn.Module):
+    """Finds what is brighter than the mean of nine pixels: of larger things the rim."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        around = torch.nn.functional.avg_pool2d(image, 9, stride=1, padding=4)
+        return 40 * (image - around) - 4
+
+
+def test_what_is_larger_than_all_strong_organs_is_found_where_it_is_shown_smaller() -> None:
+    image = torch.full((1, 1, 32, 32), -1.0)
+    image[..., 11:21, 11:21] = 1.0
+    middle = {}
+    for scales in ([1.0], [1.0, 0.5]):
+        found = make_transfer(objects=SmallerThanNine(), scales=scales).object_map(image)
+        middle[len(scales)] = float(found[..., 14:18, 14:18].min())
+        assert found.shape == image.shape
+        assert float(found[..., :8, :].max()) < 0.1
+    assert middle[1] < 0.1
+    assert middle[2] > 0.5
 
 
 def test_masks_are_not_looked_at(tmp_path: Path) -> None:
@@ -135,6 +156,8 @@ def test_networks_of_the_stages_before(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"orientations": 9}, "option orientations: got 9"),
+        ({"scales": [1.0, 2.0]}, r"option scales: got \[1.0, 2.0\]"),
+        ({"scales": []}, "option scales"),
         ({"object_threshold": 1.0}, "option object_threshold: got 1.0"),
         ({"reject_threshold": -0.1}, "option reject_threshold"),
     ],

@@ -55,6 +55,15 @@ def test_a_weak_organ_is_not_where_a_strong_one_is() -> None:
         assert torch.equal(plain, objects.expand(-1, 2, -1, -1))
 
 
+def test_a_margin_keeps_a_weak_organ_off_the_rim_of_a_strong_one() -> None:
+    strong = torch.zeros(1, 1, 9, 9)
+    strong[..., 4, 4] = 0.9
+    gate = object_gate(torch.ones(1, 1, 9, 9), strong, ROLES, margin=2)[0, 0]
+    assert (gate[2:7, 2:7] - 0.1).abs().max() < 1e-6
+    gate[2:7, 2:7] = 1.0
+    assert (gate == 1).all()
+
+
 def test_it_learns_the_tags_and_where_to_look() -> None:
     torch.manual_seed(0)
     loader = make_loader(100, 8, parts=("labelled", "unlabelled"))

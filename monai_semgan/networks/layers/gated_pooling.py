@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+GATE_FLOOR = 0.25
+_SHUT = -1e4  # as a logarithm
+
 
 class GatedLSEPool(nn.Module):
     """``(1/r) log(sum of m exp(r s) / sum of m)``: a soft maximum of the map ``s`` where the gate ``m`` is open.
@@ -14,12 +17,13 @@ class GatedLSEPool(nn.Module):
 
     Args:
         sharpness: r; towards 0 it is the gated mean, with a large one the maximum.
-        floor: smallest value of the gate, so that an image without any object has a score.
+        floor: below this value the gate is shut. Where it is shut everywhere, all of the image counts, so that an image
+            without any object has a score.
 
     Shape: ``maps (B, C, ...)``, ``gate (B, 1 or C, ...)`` in 0..1 or None (open everywhere); returns ``(B, C)``.
     """
 
-    def __init__(self, sharpness: float = 4.0, floor: float = 1e-4) -> None:
+    def __init__(self, sharpness: float = 4.0, floor: float = GATE_FLOOR) -> None:
         super().__init__()
         self.sharpness, self.floor = sharpness, floor
 
@@ -28,5 +32,9 @@ class GatedLSEPool(nn.Module):
         if gate is None:
             weight = torch.zeros_like(scores)
         else:
-            weight = gate.clamp(min=self.floor).expand_as(maps).flatten(2).log()
+            weight = gate.expand_as(maps).flatten(2)
+            shut = weight < self.floor
+            # really shut: a small weight is made up for by a large score
+            weight = weight.clamp(min=self.floor).log().masked_fill(shut, _SHUT)
+            weight = weight.masked_fill(shut.all(dim=2, keepdim=True), 0.0)
         return ((scores + weight).logsumexp(dim=2) - weight.logsumexp(dim=2)) / self.sharpness

@@ -30,6 +30,14 @@ def test_what_is_behind_the_gate_does_not_count(maps: torch.Tensor) -> None:
     torch.testing.assert_close(pool(maps, gate), pool(changed, gate), rtol=1e-4, atol=1e-4)
 
 
+def test_no_score_is_large_enough_to_open_the_gate(maps: torch.Tensor) -> None:
+    gate = torch.full((2, 1, 5, 4), 0.2)
+    gate[..., :2] = 0.5
+    changed = maps.clone()
+    changed[..., 2:] += 100.0
+    assert torch.equal(GatedLSEPool()(maps, gate), GatedLSEPool()(changed, gate))
+
+
 def test_each_class_may_have_a_gate_of_its_own(maps: torch.Tensor) -> None:
     gate = torch.full((2, 3, 5, 4), 1e-6)
     for c in range(3):
