@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..transforms import file_slices, slices_in_file
 from ..transforms.slice_tags import slice_axis
 from ..utils import InputError
 from .organ_roles import OrganRoles
@@ -62,20 +63,24 @@ def build_tagged_slice_bank(
     Raises:
         InputError: as :func:`build_slice_bank`, tags are missing, or a weak organ is still in a mask.
     """
-    flipped: dict[str, bool] = {}
+    places: dict[str, tuple[bool, int, list[int] | None]] = {}
 
     def watched(item: dict[str, Any]) -> Mapping[str, Any]:
         data = preprocessing(item)
         # slices of a bank go from feet to head, those of the table as they stand in the file
-        flipped[str(item.get("name") or item.get(image_key))] = slice_axis(data[image_key].meta["original_affine"])[1]
+        image, name = data[image_key], str(item.get("name") or item.get(image_key))
+        flipped = slice_axis(image.meta["original_affine"])[1]
+        places[name] = (flipped, len(file_slices(image) or range(image.shape[-1])), slices_in_file(image))
         return data
 
     bank = build_slice_bank(items, watched, label_key, image_key=image_key, **options)
     table = torch.zeros(len(bank), len(roles.names), dtype=torch.bool)
     for case in dict.fromkeys(bank.cases) if tags is not None else ():
         rows = torch.tensor([name == case for name in bank.cases])
-        found = tags.rows(case, int(rows.sum()), roles.names)
-        table[rows] = found.flip(0) if flipped[case] else found
+        flipped, count, taken = places[case]
+        found = tags.rows(case, count, roles.names)
+        found = found.flip(0) if flipped else found
+        table[rows] = found if taken is None else found[taken]
     return tag_slices(bank, table, roles)
 
 

@@ -140,7 +140,7 @@ class SegmentationWriter:
 def _by_file_slice(report: Mapping[str, Any] | None, image: Any) -> Mapping[str, Any] | None:
     """The inferer's report with an error for each slice of the file, where slices were brought back."""
     slices, errors = file_slices(image), (report or {}).get("reconstruction_error")
-    if report is None or slices is None or not isinstance(errors, list) or len(errors) != max(slices) + 1:
+    if report is None or slices is None or not isinstance(errors, list) or len(errors) != image.shape[-1]:
         return report
     return {**report, "reconstruction_error": [errors[k] for k in slices]}
 

@@ -133,10 +133,9 @@ def _by_name(names: Sequence[str]) -> dict[str, View]:
 
 def _with_depth(seen: torch.Tensor, view: View) -> torch.Tensor:
     """Scale the distance of slices in the affine of what is seen, by the view's ``depth``."""
-    depth = float(getattr(view, "depth", 1.0))
-    if depth != 1.0 and hasattr(seen, "affine"):
+    if isinstance(view, ZoomView) and view.depth != 1.0 and hasattr(seen, "affine"):
         affine = torch.as_tensor(seen.affine).clone()
-        affine[..., :3, 2] *= depth
+        affine[..., :3, 2] *= view.depth
         seen.affine = affine
     return seen
 

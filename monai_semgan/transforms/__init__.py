@@ -109,6 +109,7 @@ from .slice_interpolation import (
     UndoSliceInterpolationDict,
     file_slices,
     find_slice_interpolation,
+    slices_in_file,
 )
 from .slice_orientation import ORIENTATIONS, RandSliceOrientation, orient, orient_back
 from .slice_tags import SliceTags, SliceTagsD, SliceTagsd, SliceTagsDict, slice_axis
@@ -236,4 +237,5 @@ __all__ = [
     "rotated_pixels",
     "scan_name",
     "slice_axis",
+    "slices_in_file",
 ]

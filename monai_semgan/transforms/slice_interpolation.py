@@ -23,12 +23,13 @@ __all__ = [
     "UndoSliceInterpolationd",
     "file_slices",
     "find_slice_interpolation",
+    "slices_in_file",
 ]
 
 _RATIOS = (1.05, 2.0)
 _ANCHORS = ("first", "last", "centres")
 _WINDOW = 48  # slices that are searched; a find is then tried on all
-_COLUMNS = 65_536  # voxels of a slice that are looked at
+_COLUMNS = 16_384  # voxels of a slice that are looked at
 _FEWEST = 12  # slices: with fewer there is nothing to tell a chance fit from
 _DRIFT = 0.12  # of a slice, by which the nearest ratio tried may miss at the end of the window
 _NOTCH = 0.2  # residual, as a share of that of ratios beside: .04 to .06 where slices were interpolated, else .7 to .9
@@ -68,6 +69,12 @@ class SliceInterpolation:
         return _weights(self.positions)
 
     @property
+    def in_file(self) -> np.ndarray:
+        """The file's slice nearest to each of the scanner's."""
+        places = (np.arange(self.matrix.shape[1]) - self.shift) * self.ratio
+        return np.clip(np.floor(places + 0.5).astype(int), 0, self.slices - 1)
+
+    @property
     def nearest(self) -> np.ndarray:
         """The scanner's slice nearest to each of the file's."""
         return np.minimum(np.floor(self.positions + 0.5).astype(int), self.matrix.shape[1] - 1)
@@ -77,9 +84,10 @@ def find_slice_interpolation(scan: torch.Tensor) -> SliceInterpolation | None:
     """Tell whether slices were interpolated linearly from fewer ones.
 
     Then all slices together span fewer dimensions than they are: those of the interpolation matrix of the right
-    ratio, and of no other. Ratios from 1.05 to 2 are tried, with the grids meeting in the first slice, in the last
-    or in their extents. A scan passes only if the residual falls to a fifth of that of ratios beside: what was
-    smoothed, denoised or written with few grey values afterwards is left alone.
+    ratio. Ratios from 1.05 to 2 are tried, with the grids meeting in the first slice, in the last or in their extents.
+    A scan passes only if the residual falls to a fifth of that of ratios beside: what was smoothed, denoised or
+    written with few grey values afterwards is left alone. So is what fits a multiple of the ratio as well: slices
+    that were interpolated from ones more than twice as far apart.
 
     Args:
         scan: ``(C, H, W, D)``, slices along the last axis, any values.
@@ -87,25 +95,35 @@ def find_slice_interpolation(scan: torch.Tensor) -> SliceInterpolation | None:
     Returns:
         None for scans as they were taken, for fewer than 12 slices, and where it cannot be told.
     """
-    columns = _columns(scan)
-    count = columns.shape[0]
-    if count < _FEWEST or not np.isfinite(columns).all() or not np.ptp(columns):
+    plain = (scan.as_tensor() if isinstance(scan, MetaTensor) else scan).detach()
+    count = plain.shape[-1]
+    if count < _FEWEST or not bool(torch.isfinite(plain).all()):
         return None
-    whole, window = _Fit(columns), min(count, _WINDOW)
+    columns = _columns(plain)
+    changing = np.flatnonzero(np.any(columns[1:] != columns[:-1], axis=1))  # slices of air at the ends say nothing
+    if not len(changing) or changing[-1] + 2 - changing[0] < _FEWEST:
+        return None
+    rows = range(int(changing[0]), int(changing[-1]) + 2)
+    whole = _Fit(columns, rows)
     found: list[tuple[float, float, str]] = []
     for anchor in _ANCHORS:
-        part = _Fit(columns[-window:] if anchor == "last" else columns[:window])
-        ratios = _ratios(window)
+        part = _Fit(columns, rows[-_WINDOW:] if anchor == "last" else rows[:_WINDOW])
+        ratios = _ratios(len(part.rows))
         scores = np.array([part.residual(ratio, anchor) for ratio in ratios])
-        best = int(scores.argmin())
-        if scores[best] < 3 * _NOTCH * float(np.median(scores)):
-            found.append((*_refine(whole, float(ratios[best]), window, anchor), anchor))
+        best, usual = int(scores.argmin()), float(np.median(scores))
+        if not scores[best] < 3 * _NOTCH * usual:
+            continue
+        reach = 2 * _DRIFT * float(ratios[best]) ** 2 / len(part.rows)
+        residual, ratio = part.refine(float(ratios[best]), reach, anchor)
+        if residual < _NOTCH * usual:
+            _, ratio = whole.refine(ratio, reach / 8, anchor)
+            found.append((*whole.refine(ratio, reach / 64, anchor), anchor))
     if not found:
         return None
     residual, ratio, anchor = min(found)
     beside = [value for factor in (1.08, 1 / 1.08) if math.isfinite(value := whole.residual(ratio * factor, anchor))]
     level = float(np.mean(beside)) if beside else 0.0
-    if level < _TELLING or residual >= _NOTCH * level:
+    if level < _TELLING or residual >= _NOTCH * level or whole.is_coarser(ratio, anchor, 2 * _NOTCH * level):
         return None
     return SliceInterpolation(count, ratio, anchor, residual / level)
 
@@ -160,8 +178,12 @@ class UndoSliceInterpolation(InvertibleTransform):
         if not isinstance(img, MetaTensor):
             return out
         result = MetaTensor(out).copy_meta_from(img)
-        taken = found.nearest if found is not None else range(img.shape[-1])
-        extra = {"slices": [int(k) for k in taken], "original_affine": img.affine.clone()}
+        plain_order = range(img.shape[-1])
+        extra = {
+            "slices": [int(k) for k in (found.nearest if found is not None else plain_order)],
+            "in_file": [int(k) for k in (found.in_file if found is not None else plain_order)],
+            "original_affine": img.affine.clone(),
+        }
         self.push_transform(result, orig_size=tuple(img.shape[1:]), extra_info=extra, affine=affine)
         return result
 
@@ -228,38 +250,55 @@ def file_slices(scan: torch.Tensor) -> list[int] | None:
     Args:
         scan: after :class:`UndoSliceInterpolation`; None comes back for a tensor that never went through it.
     """
+    return _recorded(scan, "slices")
+
+
+def slices_in_file(scan: torch.Tensor) -> list[int] | None:
+    """For each slice of ``scan`` the number of the file's slice nearest to it; else as :func:`file_slices`."""
+    return _recorded(scan, "in_file")
+
+
+def _recorded(scan: torch.Tensor, name: str) -> list[int] | None:
     for operation in reversed(getattr(scan, "applied_operations", [])):
         if isinstance(operation, Mapping) and operation.get("class") == UndoSliceInterpolation.__name__:
-            return [int(k) for k in operation["extra_info"]["slices"]]
+            return [int(k) for k in operation["extra_info"][name]]
     return None
 
 
 class _Fit:
-    """Residuals of one stretch of slices, from its Gram matrix: voxels are looked at once."""
+    """Residuals of a stretch of slices, from its Gram matrix: voxels are looked at once."""
 
-    def __init__(self, columns: np.ndarray) -> None:
-        centred = columns - columns.mean(axis=0)  # constants are interpolated exactly
-        self.gram, self.count = centred @ centred.T, len(columns)
+    def __init__(self, columns: np.ndarray, rows: range) -> None:
+        self.total, self.rows = len(columns), rows
+        part = columns[rows.start : rows.stop]
+        centred = part - part.mean(axis=0)  # constants are interpolated exactly
+        self.gram = centred @ centred.T
+        self.trace = float(np.trace(self.gram))
 
     def residual(self, ratio: float, anchor: str) -> float:
         """Root mean square of what interpolation with ``ratio`` leaves, by degree of freedom, of all differences."""
-        basis, _ = np.linalg.qr(_weights(_positions(self.count, ratio, anchor)))
-        free = self.count - basis.shape[1]
-        if free < 2:
-            return math.inf
-        left = np.trace(self.gram) - np.einsum("nm,nk,km->", basis, self.gram, basis)
-        return math.sqrt(max(left, 0.0) / free * self.count / np.trace(self.gram))
+        return self._left_of(_positions(self.total, ratio, anchor)[self.rows.start : self.rows.stop])
 
-
-def _refine(fit: _Fit, ratio: float, window: int, anchor: str) -> tuple[float, float]:
-    """Residual and ratio of the best fit near ``ratio``."""
-    reach = 2 * _DRIFT * ratio**2 / window
-    residual = math.inf
-    for _ in range(3):
+    def refine(self, ratio: float, reach: float, anchor: str) -> tuple[float, float]:
+        """Residual and ratio of the best fit within ``reach`` of ``ratio``."""
         tried = ratio + np.linspace(-reach, reach, 17)
-        residual, ratio = min((fit.residual(float(value), anchor), float(value)) for value in tried)
-        reach /= 8
-    return residual, ratio
+        return min((self.residual(float(value), anchor), float(value)) for value in tried)
+
+    def is_coarser(self, ratio: float, anchor: str, level: float) -> bool:
+        """Whether slices a multiple of ``ratio`` apart explain the scan as well: only each second one, say, is real."""
+        places = _positions(self.total, ratio, anchor)[self.rows.start : self.rows.stop]
+        return any(
+            self._left_of((places - phase) / times + 1) < level for times in range(2, 7) for phase in range(times)
+        )
+
+    def _left_of(self, places: np.ndarray) -> float:
+        weights = _weights(places)
+        basis, _ = np.linalg.qr(weights[:, weights.any(axis=0)])
+        free = len(self.rows) - basis.shape[1]
+        if free < 2 or not self.trace:
+            return math.inf
+        left = self.trace - float(np.sum((self.gram @ basis) * basis))
+        return math.sqrt(max(left, 0.0) / free * len(self.rows) / self.trace)
 
 
 def _ratios(count: int) -> np.ndarray:
@@ -299,11 +338,10 @@ def _weights(positions: np.ndarray) -> np.ndarray:
 
 
 def _columns(scan: torch.Tensor) -> np.ndarray:
-    """``(D, voxels)``: at most ``_COLUMNS`` of each slice, evenly from the whole of it."""
-    plain = (scan.as_tensor() if isinstance(scan, MetaTensor) else scan).detach().cpu()
-    step = max(1, math.ceil(math.sqrt(plain[..., 0].numel() / _COLUMNS)))
-    part = plain[:, ::step, ::step].to(torch.float64)
-    return part.reshape(-1, part.shape[-1]).T.contiguous().numpy()
+    """``(D, voxels)``: at most some ``_COLUMNS`` of each slice, evenly from the whole of it."""
+    step = max(1, math.ceil(math.sqrt(scan[..., 0].numel() / _COLUMNS)))
+    part = scan[:, ::step, ::step].cpu().to(torch.float64)
+    return np.ascontiguousarray(part.reshape(-1, part.shape[-1]).T.numpy())
 
 
 def _solve(scan: torch.Tensor, found: SliceInterpolation) -> torch.Tensor:
@@ -313,6 +351,4 @@ def _solve(scan: torch.Tensor, found: SliceInterpolation) -> torch.Tensor:
 
 
 def _nearest_slices(label: torch.Tensor, found: SliceInterpolation) -> torch.Tensor:
-    places = (np.arange(found.matrix.shape[1]) - found.shift) * found.ratio
-    taken = np.clip(np.floor(places + 0.5).astype(int), 0, found.slices - 1)
-    return label[..., torch.from_numpy(taken).to(label.device)]
+    return label[..., torch.from_numpy(found.in_file).to(label.device)]

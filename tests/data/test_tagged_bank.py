@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose
+from monai.transforms import Compose, Orientationd
 
 from monai_semgan.data import (
     UNKNOWN,
@@ -20,7 +20,14 @@ from monai_semgan.data import (
     tag_correlation,
     tag_slices,
 )
-from monai_semgan.transforms import LoadScand, MapLabelsd, NormalizeFieldOfViewd
+from monai_semgan.transforms import (
+    LoadScand,
+    MapLabelsd,
+    NormalizeFieldOfViewd,
+    SliceInterpolation,
+    UndoSliceInterpolationd,
+    slices_in_file,
+)
 from monai_semgan.utils import InputError
 from tests.scans import AFFINES, make_scan, make_transforms, write_scan
 
@@ -89,6 +96,27 @@ def test_one_slice_tagged_at_an_end(tmp_path: Path) -> None:
         bank = build(tmp_path, orientation, TagTable({"a": {k: ["liver"] if k == 0 else [] for k in range(8)}}))
         assert bank.tags[:, 0].sum() == 1
         assert bank.tags[place, 0]
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPI"])
+def test_tags_of_the_file_s_slices_go_to_those_of_the_scanner(orientation: str, tmp_path: Path) -> None:
+    made = SliceInterpolation(33, 9 / 7.7, "first")
+    draw = np.random.default_rng(0)
+    body = make_scan(AFFINES[orientation])[0][:, :, :1] > -500
+    scan = np.where(body, draw.normal(0, 60, (*body.shape[:2], made.matrix.shape[1])).cumsum(axis=-1), -1000)
+    file = (scan @ made.matrix.T).round().astype(np.int16)
+    path = write_scan(tmp_path / "i.nii.gz", file, AFFINES[orientation])
+    shown = range(10, 20)
+    table = TagTable({"a": {k: ["spleen"] if k in shown else [] for k in range(33)}})
+    steps = [LoadScand("image"), Orientationd("image", axcodes="PLS", labels=None), UndoSliceInterpolationd("image")]
+    preprocessing = Compose([*steps, NormalizeFieldOfViewd("image", size=32, fov_mm=352.0, body_threshold=-500.0)])
+    bank = build_tagged_slice_bank([{"name": "a", "image": str(path)}], preprocessing, table, ROLES, label_key=None)
+    assert len(bank) < 33
+    places = preprocessing({"image": str(path)})["image"]
+    numbers = slices_in_file(places)
+    if orientation == "LPI":
+        numbers = [32 - k for k in numbers]
+    assert bank.tags[:, ROLES.names.index("spleen")].tolist() == [k in shown for k in numbers]
 
 
 def test_a_missing_slice_is_told(tmp_path: Path) -> None:

@@ -17,10 +17,14 @@ from monai_semgan.transforms import (
     UndoSliceInterpolationd,
     file_slices,
     find_slice_interpolation,
+    slices_in_file,
 )
 from monai_semgan.utils import InputError
 
-CASES = [(27, 9 / 7.7, "first"), (27, 9 / 7.7, "last"), (40, 1.6, "first"), (60, 1.25, "last"), (30, 1.3, "centres")]
+CASES = [
+    (27, 9 / 7.7, "first"), (27, 9 / 7.7, "last"), (40, 1.6, "first"), (60, 1.25, "last"), (30, 1.3, "centres"),
+    (60, 1.7, "centres"),
+]  # fmt: skip
 
 
 def anatomy(slices: int, seed: int = 0, smooth: int = 0) -> torch.Tensor:
@@ -72,6 +76,26 @@ def test_scans_as_they_were_taken_pass(seed, smooth):
     scan = anatomy(24 + 7 * seed, seed, smooth)
     assert find_slice_interpolation(scan) is None
     assert torch.equal(UndoSliceInterpolation()(scan), scan)
+
+
+@pytest.mark.parametrize("anchor", ["first", "centres"])
+@pytest.mark.parametrize("ratio", [2.2, 2.5, 3.0, 4.0, 5.0])
+def test_thin_slices_made_of_thick_ones_pass(ratio, anchor):
+    """They lie in the space of ratios that divide the right one as well."""
+    _, file = blended(16, ratio, anchor)
+    assert find_slice_interpolation(file) is None
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+@pytest.mark.parametrize("slices", [3, 60])
+def test_air_at_an_end_does_not_matter(where, slices):
+    _, file = blended(27, 9 / 7.7, "first")
+    air = torch.full((1, 24, 24, slices), float(file.min()))
+    found = find_slice_interpolation(torch.cat([air, file] if where == "before" else [file, air], dim=-1))
+    if where == "behind":
+        assert found.ratio == pytest.approx(9 / 7.7, abs=2e-3)
+    else:  # the grids meet somewhere inside: not recognised, and nothing else is either
+        assert found is None or found.ratio == pytest.approx(9 / 7.7, abs=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +151,7 @@ def test_masks_come_back_to_the_slices_of_the_file(slices, ratio, anchor, axcode
     found = find_slice_interpolation(image if axcodes == "LPI" else file)
     answers = back[0, 0, 0].tolist()
     wanted = found.positions if sorted(answers) == answers else found.matrix.shape[1] - 1 - found.positions
-    assert np.abs(np.array(answers) - wanted).max() <= 0.5 + 1e-6
+    assert np.abs(np.array(answers) - wanted).max() < 0.502  # the ratio is found to some 1e-5, on 102 slices
     assert file_slices(data["image"]) == (answers if sorted(answers) == answers else answers[::-1])
 
 
@@ -137,13 +161,15 @@ def test_masks_go_along_with_their_scan():
     out = UndoSliceInterpolationd(["image", "label"])({"image": MetaTensor(file), "label": MetaTensor(label)})
     assert out["label"].dtype == torch.uint8
     assert out["label"].shape == out["image"].shape
+    assert slices_in_file(out["image"]) == out["label"][0, 0, 0].tolist()
     assert out["label"][0, 0, 0].tolist() == [math.floor(k * 9 / 7.7 + 0.5) for k in range(out["image"].shape[-1])]
     with pytest.raises(InputError, match="not on one grid"):
         UndoSliceInterpolationd(["image", "label"])({"image": file, "label": label[..., 1:]})
 
 
-def test_errors_are_reported_for_the_slices_of_the_file():
-    _, file = blended(27, 9 / 7.7, "first")
+@pytest.mark.parametrize("slices", [27, 29])  # the last of 29 is the nearest to no slice of the file
+def test_errors_are_reported_for_the_slices_of_the_file(slices):
+    _, file = blended(slices, 9 / 7.7, "first")
     image = UndoSliceInterpolation()(MetaTensor(file))
     errors = [float(k) for k in range(image.shape[-1])]
     report = _by_file_slice({"reconstruction_error": errors, "steps": 3}, image)
