@@ -51,7 +51,7 @@ class LabelTransfer:
             diffuse over all objects, as in the paper.
         object_threshold: tau_M, the most sensitive number of all.
         reject_threshold: tau_rej.
-        margin: that of the classifier's training (:class:`TagTrainer`): where it was never asked, its maps do not
+        margin: that of the classifier's training (:class:`TagTrainer`): where the gate of M is shut, its maps do not
             count.
         orientations: over how many orientations M is averaged, 1 to 8.
         scales: sizes of the slice, 1 and less, over which M is the largest: an organ larger than all strong ones is
@@ -176,7 +176,7 @@ class LabelTransfer:
         size = image.shape[2:]
         activation = F.interpolate(torch.sigmoid(scores), size=size, mode="bilinear", align_corners=False)
         seen = object_gate(objects, strong, self.roles, self.explain_away, self.margin) > GATE_FLOOR
-        activation = activation * tags[:, :, None, None] * seen  # elsewhere the classifier was never asked
+        activation = activation * tags[:, :, None, None] * seen  # elsewhere the classifier was hardly asked
         gate = object_gate(objects, strong, self.roles, self.explain_away)
         weak = [c - 1 for c in self.roles.weak_classes]
         compete = weak if self.explain_away else list(range(len(self.roles.names)))
