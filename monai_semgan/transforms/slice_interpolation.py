@@ -32,7 +32,7 @@ _WINDOW = 48  # slices that are searched; a find is then tried on all
 _COLUMNS = 16_384  # voxels of a slice that are looked at
 _FEWEST = 12  # slices: with fewer there is nothing to tell a chance fit from
 _DRIFT = 0.12  # of a slice, by which the nearest ratio tried may miss at the end of the window
-_NOTCH = 0.2  # residual, as a share of that of ratios beside: .04 to .06 where slices were interpolated, else .7 to .9
+_NOTCH = 0.2  # residual, as a share of that of ratios beside: .01 to .03 where slices were interpolated, else .7 to .9
 _TELLING = 0.01  # what ratios beside have to leave: in slices that all lie on a line any ratio fits
 _LEAST_SHARE = 0.25  # weight of a last slice that is still solved for
 

@@ -1,10 +1,12 @@
-"""Put odd inputs through loading, training's slices and inference, and judge what became of each."""
+"""Put odd inputs through loading, training's slices, inference, MONAI Label's model and evaluation, and judge each."""
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import json
+import logging
 import re
 import resource
 import shutil
@@ -13,7 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,17 @@ import SimpleITK
 import torch
 from monai.data import DataLoader
 
+from monai_semgan.apps.evaluation import DomainEvaluation
+from monai_semgan.apps.label.model import ServedModel
 from monai_semgan.data import TolerantDataset, build_slice_bank
 from monai_semgan.engines import ScanEvaluator
 from monai_semgan.handlers import SegmentationWriter
 from monai_semgan.transforms import LoadScan
 from monai_semgan.utils import InputError
 from tests.fuzz.mutations import KINDS, READ, REFUSE, Case, make_cases
-from tests.scans import BrightnessNetwork, ReportingInferer, make_transforms
+from tests.fuzz.nifti_mutations import SHAPE
+from tests.fuzz.served import make_served
+from tests.scans import AFFINES, BrightnessNetwork, ReportingInferer, make_scan, make_transforms, write_scan
 
 __all__ = ["LONGEST", "Verdict", "judge_all"]
 
@@ -79,8 +85,9 @@ def time_limit(seconds: int) -> Iterator[None]:
 
 def judge_all(count: int, seed: int, folder: Path) -> list[Verdict]:
     """Judge ``count`` inputs; what they are made of is deleted again."""
-    verdicts = []
+    verdicts, cases = [], []
     preprocessing, postprocessing = make_transforms(32)
+    served = make_served(folder / "served")
     SimpleITK.ProcessObject_SetGlobalWarningDisplay(False)
     for case in make_cases(count, seed, folder / "in"):
         begin, verdict = time.monotonic(), Verdict(case.kind, case.number)
@@ -88,17 +95,22 @@ def judge_all(count: int, seed: int, folder: Path) -> list[Verdict]:
             warnings.simplefilter("ignore")
             try:
                 with time_limit(LONGEST):
-                    _judge(case, verdict, preprocessing, postprocessing, folder / "out" / str(case.number))
+                    _judge(case, verdict, preprocessing, postprocessing, served, folder / "out" / str(case.number))
             except Hang:
                 verdict.problems.append(f"took more than {LONGEST} s")
         verdict.seconds = round(time.monotonic() - begin, 2)
         verdicts.append(verdict)
+        cases.append(case)
+    _judge_evaluation(cases, verdicts, preprocessing, postprocessing, folder)
+    for case, verdict in zip(cases, verdicts, strict=True):
         if not verdict.problems:
             shutil.rmtree(folder / "in" / f"{case.number:04d}", ignore_errors=True)
     return verdicts
 
 
-def _judge(case: Case, verdict: Verdict, preprocessing: Any, postprocessing: Any, out: Path) -> None:
+def _judge(
+    case: Case, verdict: Verdict, preprocessing: Any, postprocessing: Any, served: ServedModel, out: Path
+) -> None:
     try:
         loaded = LoadScan(label=case.label)(case.path)
     except InputError as error:
@@ -120,6 +132,7 @@ def _judge(case: Case, verdict: Verdict, preprocessing: Any, postprocessing: Any
     if not case.label:
         _judge_slices(case, verdict, preprocessing)
         _judge_inference(case, verdict, preprocessing, postprocessing, out)
+        _judge_answer(case, verdict, served, out / "served")
 
 
 def _judge_slices(case: Case, verdict: Verdict, preprocessing: Any) -> None:
@@ -154,7 +167,7 @@ def _judge_inference(case: Case, verdict: Verdict, preprocessing: Any, postproce
         (_, message), *_ = evaluator.failures
         if verdict.outcome == "read" and case.must == READ:
             verdict.problems.append(f"inference: {message}")
-        if masks or re.match(r"\w+(Error|Exception)\b", message):
+        if masks or _is_not_told(message):
             verdict.problems.append(f"inference: not told in words: {message}")
     elif verdict.outcome != "read" or len(masks) != 1:
         verdict.problems.append("inference: a mask of what cannot be read")
@@ -165,6 +178,69 @@ def _judge_inference(case: Case, verdict: Verdict, preprocessing: Any, postproce
             verdict.problems.append(f"inference: mask {mask.shape} on another grid than {tuple(loaded.shape[1:])}")
         if not set(np.unique(values).tolist()) <= {0, 1}:
             verdict.problems.append("inference: a mask with other values than 0 and 1")
+
+
+def _judge_answer(case: Case, verdict: Verdict, served: ServedModel, out: Path) -> None:
+    """What MONAI Label's server would answer."""
+    try:
+        made = served.segment(case.path, out, "case")
+    except InputError as error:
+        if verdict.outcome == "read" and case.must == READ:
+            verdict.problems.append(f"label: {error}")
+        if _is_not_told(str(error)):
+            verdict.problems.append(f"label: not told in words: {error}")
+    except Exception as error:
+        verdict.problems.append(f"label: {type(error).__name__}: {error}")
+    else:
+        shape = tuple(n for n in nib.load(made.path).shape if n > 0)[:3]
+        if verdict.outcome != "read" or shape != tuple(LoadScan()(case.path).shape[1:]):
+            verdict.problems.append(f"label: a mask of {shape} of what cannot be read so")
+
+
+def _judge_evaluation(
+    cases: list[Case], verdicts: list[Verdict], preprocessing: Any, postprocessing: Any, folder: Path
+) -> None:
+    """All in one evaluation, as in a folder where some scans are bad: each has a score or a reason."""
+    good = folder / "good"
+    scan, mask = make_scan(AFFINES["LAS"], SHAPE)
+    paths = [
+        write_scan(good / f"{name}.nii.gz", array, AFFINES["LAS"]) for name, array in (("scan", scan), ("mask", mask))
+    ]
+    items = []
+    for case, verdict in zip(cases, verdicts, strict=True):
+        image, label = (paths[0], case.path) if case.label else (case.path, paths[1])
+        if verdict.outcome == "read" and not case.label:
+            loaded = LoadScan()(case.path)
+            label = good / f"{case.number}.nii.gz"
+            found = (loaded[0] > loaded.median()).numpy().astype(np.uint8)
+            nib.save(nib.Nifti1Image(found, loaded.affine.numpy()), label)
+        items.append({"image": str(image), "label": str(label), "name": f"case {case.number}"})
+    evaluation = DomainEvaluation(
+        {"odd": items}, preprocessing, BrightnessNetwork(), {"network": ReportingInferer()}, postprocessing,
+        folder / "evaluation",
+    )  # fmt: skip
+    logging.getLogger("monai_semgan.apps.evaluation").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), time_limit(LONGEST + len(items)), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        evaluation.run()
+    failures = {name.partition("/")[2]: message for name, message in evaluation.failures}
+    scored = {row["name"] for row in evaluation.rows if row.get("stage")}
+    for case, verdict in zip(cases, verdicts, strict=True):
+        name = f"case {case.number}"
+        message = failures.get(name)
+        if (message is None) != (name in scored):
+            verdict.problems.append("evaluation: neither a score nor a reason, or both")
+        elif message is None:
+            if verdict.outcome != "read":
+                verdict.problems.append("evaluation: a score of what cannot be read")
+        elif verdict.outcome == "read" and case.must == READ:
+            verdict.problems.append(f"evaluation: {message}")
+        elif _is_not_told(message):
+            verdict.problems.append(f"evaluation: not told in words: {message}")
+
+
+def _is_not_told(message: str) -> bool:
+    return re.match(r"\w+(Error|Exception)\b", message) is not None
 
 
 def second_opinion(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
