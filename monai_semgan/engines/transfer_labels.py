@@ -14,7 +14,6 @@ from torch import nn
 
 from ..data import UNKNOWN, OrganRoles, PseudoLabels, TaggedSliceBank
 from ..inferers import diffusion_labels
-from ..networks.layers.gated_pooling import GATE_FLOOR
 from ..transforms import ORIENTATIONS, orient, orient_back, resize_plane
 from ..utils.checkpoint import load_network
 from ..utils.errors import InputError
@@ -53,6 +52,7 @@ class LabelTransfer:
         reject_threshold: tau_rej.
         margin: that of the classifier's training (:class:`TagTrainer`): where the gate of M is shut, its maps do not
             count.
+        floor: below this value the gate is shut, as in the classifier's pooling.
         orientations: over how many orientations M is averaged, 1 to 8.
         scales: sizes of the slice, 1 and less, over which M is the largest: an organ larger than all strong ones is
             found whole where it is shown smaller.
@@ -80,6 +80,7 @@ class LabelTransfer:
         object_threshold: float = 0.1,
         reject_threshold: float = 0.1,
         margin: int = 2,
+        floor: float = 0.25,
         orientations: int = 8,
         scales: Sequence[float] = (1.0, 0.7, 0.5),
         gate: Sequence[float] = (0.2, 10.0),
@@ -102,7 +103,7 @@ class LabelTransfer:
         self.explain_away = explain_away
         self.object_threshold, self.reject_threshold = object_threshold, reject_threshold
         self.orientations, self.gate = orientations, (float(gate[0]), float(gate[1]))
-        self.margin, self.scales = int(margin), tuple(float(scale) for scale in scales)
+        self.margin, self.floor, self.scales = int(margin), float(floor), tuple(float(scale) for scale in scales)
         self.batch_size, self.device = batch_size, torch.device(device)
         self.settings = dict(settings or {})
         self.report: dict[str, Any] = {}
@@ -175,7 +176,7 @@ class LabelTransfer:
             scores = networks["classifier"].class_maps(image).float()
         size = image.shape[2:]
         activation = F.interpolate(torch.sigmoid(scores), size=size, mode="bilinear", align_corners=False)
-        seen = object_gate(objects, strong, self.roles, self.explain_away, self.margin) > GATE_FLOOR
+        seen = object_gate(objects, strong, self.roles, self.explain_away, self.margin) > self.floor
         activation = activation * tags[:, :, None, None] * seen  # elsewhere the classifier was hardly asked
         gate = object_gate(objects, strong, self.roles, self.explain_away)
         weak = [c - 1 for c in self.roles.weak_classes]

@@ -76,7 +76,7 @@ def test_from_training_to_masks(data: Path, tmp_path: Path, capsys: pytest.Captu
     summary = run(
         "train", dataset_dir=str(data), output_dir=str(out),
         **{
-            **TINY, "tokenizer_iterations": 160, "maskige_iterations": 20, "iterations": 110, "inverse_iterations": 20,
+            **TINY, "tokenizer_iterations": 160, "maskige_iterations": 20, "iterations": 160, "inverse_iterations": 20,
             "learning_rate": 0.01, "reconstruction_gate": 0.8, "tokenizer#handlers": [], "train#handlers": [],
             "inverse#handlers": [], "run": [*TRAIN_ONLY[:3], "$@evaluation.run()"],
         },

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-GATE_FLOOR = 0.25
 _SHUT = -1e4  # as a logarithm
 
 
@@ -23,7 +22,7 @@ class GatedLSEPool(nn.Module):
     Shape: ``maps (B, C, ...)``, ``gate (B, 1 or C, ...)`` in 0..1 or None (open everywhere); returns ``(B, C)``.
     """
 
-    def __init__(self, sharpness: float = 4.0, floor: float = GATE_FLOOR) -> None:
+    def __init__(self, sharpness: float = 4.0, floor: float = 0.25) -> None:
         super().__init__()
         self.sharpness, self.floor = sharpness, floor
 

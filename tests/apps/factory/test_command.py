@@ -27,7 +27,15 @@ SHAPE = (32, 28, 8)
 def bundle(tmp_path_factory) -> Path:
     """A bundle with the preprocessing of ct_liver and a source without a network."""
     config = json.loads((REPOSITORY / "bundles/ct_liver/configs/generate.json").read_text(encoding="utf-8"))
-    kept = ("modality", "mr_median", "label_mapping", "slice_spacing_mm", "preprocessing", "volume_preprocessing")
+    kept = (
+        "modality",
+        "mr_median",
+        "undo_slice_interpolation",
+        "label_mapping",
+        "slice_spacing_mm",
+        "preprocessing",
+        "volume_preprocessing",
+    )
     config = {key: config[key] for key in kept} | {
         "bundle_root": ".", "image_size": 32, "fov_mm": 352.0,
         "source": {"_target_": "tests.apps.factory.ellipse_source.EllipseSource", "empty": 0.1,
