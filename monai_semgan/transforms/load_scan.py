@@ -29,6 +29,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".dcm")
 _BEST_COMPRESSION = 1100  # deflate gets no further than 1032 : 1
 _VOXEL_MM = (0.001, 200.0)
+_SMALLEST_SLOPE = 1e-12  # of scl_slope; a damaged one makes every value next to nothing, or to infinity
 _CONVERT = "convert the scan again from its DICOM series, e.g. with dcm2niix, or leave this scan out"
 
 
@@ -204,6 +205,13 @@ def _check_promise(image: Any, path: Path, what: str) -> None:
     promised, held = math.prod(image.shape) * image.get_data_dtype().itemsize, path.stat().st_size
     if image.dataobj.offset < int(image.header["sizeof_hdr"]) + 4:
         raise ValueError("the data would begin inside of the header")  # nibabel takes 0 for an offset
+    slope = float(getattr(image.dataobj, "slope", 1.0))
+    if not _SMALLEST_SLOPE <= abs(slope) <= 1 / _SMALLEST_SLOPE:
+        raise InputError(
+            f"{what}: no plausible scale of its values", got=f"scl_slope {slope:g} in the header",
+            wanted=f"a factor from {_SMALLEST_SLOPE:g} to {1 / _SMALLEST_SLOPE:g}",
+            fix="the header is damaged: convert the scan again from its DICOM series, e.g. with dcm2niix",
+        )  # fmt: skip
     if promised > held * (_BEST_COMPRESSION if path.name.lower().endswith(".gz") else 1):
         raise ValueError(f"{promised} bytes of data promised by a file of {held} bytes")
 

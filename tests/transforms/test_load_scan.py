@@ -178,3 +178,14 @@ def test_scan_name() -> None:
         "series",
         "d",
     ]
+
+
+@pytest.mark.parametrize("slope", [-2e-25, 1e-30, 1e30])
+def test_a_scale_that_leaves_nothing_of_the_values_is_refused(slope: float, tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii"
+    nib.save(nib.Nifti1Image(np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.diag([2.0, 2.0, 2.0, 1.0])), path)
+    content = bytearray(path.read_bytes())
+    content[112:116] = np.float32(slope).tobytes()
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="no plausible scale of its values: got scl_slope"):
+        LoadScan()(path)
