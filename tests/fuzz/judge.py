@@ -35,8 +35,8 @@ from monai_semgan.transforms import LoadScan
 from monai_semgan.utils import InputError
 from tests.fuzz.mutations import KINDS, READ, REFUSE, Case, make_cases
 from tests.fuzz.nifti_mutations import SHAPE
-from tests.fuzz.served import make_served
 from tests.scans import AFFINES, BrightnessNetwork, ReportingInferer, make_scan, make_transforms, write_scan
+from tests.served_model import make_served
 
 __all__ = ["LONGEST", "Verdict", "judge_all"]
 

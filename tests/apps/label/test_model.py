@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
 
 from monai_semgan.apps.label.fine_tuning import FineTuningSettings, can_fine_tune, fine_tune
 from monai_semgan.apps.label.model import ServedModel
-from monai_semgan.apps.label.versions import ModelVersions
 from monai_semgan.handlers import ExperimentRun
-from monai_semgan.utils import InputError, save_checkpoint, write_model_settings
+from monai_semgan.utils import InputError
 from tests.bundle_command import BUNDLES
+from tests.served_model import make_served
 
-UNET = {
-    "image_size": 32, "fov_mm": 352.0, "unet_channels": [4, 8], "unet_strides": [2], "unet_res_units": 1,
-    "unet_norm": "INSTANCE",
-}  # fmt: skip
 ON_SLICES = ("ct_liver_supervised", "ct_liver_mean_teacher", "ct_liver_adversarial_semi", "ct_abdomen_transfer")
-
-
-def serve(bundle: str, folder: Path, classes: int) -> ServedModel:
-    """The bundle with small untrained weights."""
-    settings: dict[str, Any] = {**UNET, "num_classes": classes}
-    config = ConfigParser.load_config_file(str(BUNDLES / bundle / "configs" / "inference.json"))
-    torch.manual_seed(0)
-    network = ConfigParser({**config, "network_settings": settings}).get_parsed_content("network_def")
-    save_checkpoint(network.state_dict(), folder / "model.pt")
-    write_model_settings(settings, folder / "model.pt")
-    return ServedModel(BUNDLES / bundle, "inference.json", ModelVersions(folder / "app", folder / "model.pt"))
 
 
 @pytest.fixture
@@ -50,7 +33,7 @@ def scan(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("bundle", ON_SLICES)
 def test_bundle_answers_on_the_scans_own_grid(bundle: str, scan: dict[str, str], tmp_path: Path) -> None:
-    model = serve(bundle, tmp_path, 5 if bundle == "ct_abdomen_transfer" else 2)
+    model = make_served(tmp_path, bundle, 5 if bundle == "ct_abdomen_transfer" else 2)
     made = model.segment(scan["image"], tmp_path / "out")
     mask, image = nib.load(made.path), nib.load(scan["image"])
     assert mask.shape == image.shape
@@ -61,7 +44,7 @@ def test_bundle_answers_on_the_scans_own_grid(bundle: str, scan: dict[str, str],
 
 
 def test_fine_tuning_makes_other_weights_and_leaves_the_served_ones(scan: dict[str, str], tmp_path: Path) -> None:
-    model = serve("ct_liver_mean_teacher", tmp_path, 2)
+    model = make_served(tmp_path, "ct_liver_mean_teacher", 2)
     before = {name: value.clone() for name, value in model.load()[0].state_dict().items()}
     number, folder = model.versions.start()
     run = ExperimentRun(tmp_path / "tracking", "label", enabled=False)
@@ -77,7 +60,7 @@ def test_fine_tuning_makes_other_weights_and_leaves_the_served_ones(scan: dict[s
 
 
 def test_what_cannot_be_served_or_trained_is_told(scan: dict[str, str], tmp_path: Path) -> None:
-    model = serve("ct_liver_supervised", tmp_path, 2)
+    model = make_served(tmp_path, "ct_liver_supervised", 2)
     Path(scan["image"]).write_bytes(b"no scan")
     with pytest.raises(InputError, match="patient 7") as told:
         model.segment(scan["image"], tmp_path / "out", "patient 7")
