@@ -24,7 +24,7 @@ __all__ = ["CASE_COLUMNS", "KeptMask", "draw_pictures", "format_table", "write_t
 logger = logging.getLogger(__name__)
 
 CASE_COLUMNS = (
-    "domain", "name", "stage", "organ", "dice", "hd95_mm", "assd_mm", "volume_error_percent", "volume_ml",
+    "domain", "name", "stage", "organ", "dice", "hd95_mm", "assd_mm", "volume_error_percent", "pieces", "volume_ml",
     "reference_ml", "flag", "reconstruction_error", "seconds", "message",
 )  # fmt: skip
 

@@ -19,12 +19,14 @@ from ..losses import (
     hinge_generator_loss,
     logistic_critic_loss,
     logistic_generator_loss,
+    moved_path_length,
     path_length_penalty,
     path_lengths,
     r1_penalty,
 )
 from ..transforms import encode_label
 from ..utils.checkpoint import save_checkpoint
+from ..utils.errors import InputError
 from ..utils.model_settings import write_model_settings
 from ..utils.processes import gather_batch
 from .ema import EmaByImages
@@ -72,6 +74,9 @@ class SemanticGANTrainer(PhaseTrainer):
             that what lies between two encoded images decodes to an image as well.
         perceptual_weight: of the image critic's features in the autoencoder phase after the warm start
             (Larsen et al. 2016, 1512.09300).
+        slices_at_once: how many slices pass the networks at once in the adversarial phases, which sum the gradients of
+            their parts: less memory, the same step. None: all of a batch. With a multiple of 4 the groups of the
+            minibatch standard deviation stay whole.
         ema: moving average of the generator (default: half-life 10 000 images).
         network_settings: what the networks were built with, written beside the result.
         others: see :class:`PhaseTrainer`.
@@ -108,6 +113,7 @@ class SemanticGANTrainer(PhaseTrainer):
         wplus_weight: float = 1.0,
         latent_noise: float = 0.1,
         perceptual_weight: float = 0.0,
+        slices_at_once: int | None = None,
         ema: EmaByImages | None = None,
         network_settings: dict[str, Any] | None = None,
         output_dir: str | Path | None = None,
@@ -139,6 +145,9 @@ class SemanticGANTrainer(PhaseTrainer):
         self.memory = torch.zeros(0, generator.latent_dim)
         self.latent_noise = latent_noise
         self.perceptual_weight = perceptual_weight
+        if slices_at_once is not None and slices_at_once < 1:
+            raise InputError("option slices_at_once", got=slices_at_once, wanted="1 or more, or null for whole batches")
+        self.slices_at_once = slices_at_once
         networks = {"generator": generator, "image_critic": image_critic}
         optimizers: dict[str, torch.optim.Optimizer] = {
             "generator": lazy_adam(
@@ -241,63 +250,99 @@ class SemanticGANTrainer(PhaseTrainer):
                 self.shared["fake"] = self.generator(latents)
         return self.shared["fake"]
 
+    def parts(self, count: int) -> list[slice]:
+        """Rows of a batch of ``count`` that pass the networks at once.
+
+        Every n-th row and not a run of neighbours, so that the groups of the minibatch standard deviation, which are
+        sample i, i + B/4 and so on, stay whole.
+        """
+        number = 1 if self.slices_at_once is None else -(-count // self.slices_at_once)
+        return [slice(k, None, number) for k in range(number)]
+
     def image_critic_step(self, batch: Any) -> Iterator[Terms]:
         # real and fake pass apart: the loss is a sum, and the graph of one is gone before the other is made
-        real, _ = self.augment(self.real(batch)[0], None)
-        fake, _ = self.augment(self.fake(batch)[0], None)
-        yield {"": logistic_critic_loss(real=self.image_critic(real))}
-        yield {"": logistic_critic_loss(fake=self.image_critic(fake))}
+        yield from self.judge_images("real", self.real(batch)[0])
+        yield from self.judge_images("fake", self.fake(batch)[0])
+
+    def judge_images(self, sign: str, images: torch.Tensor) -> Iterator[Terms]:
+        """The image critic's term of ``"real"`` or ``"fake"`` images."""
+        for rows in self.parts(len(images)):
+            scores = self.image_critic(self.augment(images[rows], None)[0])
+            yield {"": logistic_critic_loss(**{sign: scores}) * (len(scores) / len(images))}
 
     def joint_critic_step(self, batch: Any) -> Iterator[Terms]:
         _, image, label = self.real(batch)
-        pair = self.augment(image, encode_label(label, self.num_classes))
-        yield {"": hinge_critic_loss(real=self.joint_critic.logits(self.joint_critic(*pair)))}
+        yield from self.judge_pairs("real", image, encode_label(label, self.num_classes))
         fake_image, fake_label = self.fake(batch)
-        pair = self.augment(fake_image[: len(image)], fake_label[: len(image)])
-        yield {"": hinge_critic_loss(fake=self.joint_critic.logits(self.joint_critic(*pair)))}
+        yield from self.judge_pairs("fake", fake_image[: len(image)], fake_label[: len(image)])
 
-    def r1_image(self, batch: Any) -> Terms:
-        image = self.augment(self.real(batch)[0], None)[0].detach().requires_grad_()
-        penalty = r1_penalty([self.image_critic(image)], [image])
-        return {"": penalty * (self.r1_gamma / 2 * self.critic_every)}
+    def judge_pairs(self, sign: str, images: torch.Tensor, labels: torch.Tensor) -> Iterator[Terms]:
+        """The joint critic's term of ``"real"`` or ``"fake"`` images with masks."""
+        for rows in self.parts(len(images)):
+            pair = self.augment(images[rows], labels[rows])
+            scores = self.joint_critic.logits(self.joint_critic(*pair))
+            yield {"": hinge_critic_loss(**{sign: scores}) * (len(pair[0]) / len(images))}
 
-    def r1_joint(self, batch: Any) -> Terms:
+    def r1_image(self, batch: Any) -> Iterator[Terms]:
+        images = self.real(batch)[0]
+        for rows in self.parts(len(images)):
+            part = self.augment(images[rows], None)[0].detach().requires_grad_()
+            penalty = r1_penalty([self.image_critic(part)], [part]) * (len(part) / len(images))
+            yield {"": penalty * (self.r1_gamma / 2 * self.critic_every)}
+
+    def r1_joint(self, batch: Any) -> Iterator[Terms]:
         _, image, label = self.real(batch)
-        pair = self.augment(image, encode_label(label, self.num_classes))
-        inputs = [part.detach().requires_grad_() for part in pair]
-        penalty = r1_penalty(self.joint_critic.logits(self.joint_critic(*inputs)), inputs)
-        return {"": penalty * (self.r1_gamma_joint / 2 * self.critic_every)}
+        labels = encode_label(label, self.num_classes)
+        for rows in self.parts(len(image)):
+            inputs = [part.detach().requires_grad_() for part in self.augment(image[rows], labels[rows])]
+            penalty = r1_penalty(self.joint_critic.logits(self.joint_critic(*inputs)), inputs)
+            yield {"": penalty * (len(inputs[0]) / len(image) * self.r1_gamma_joint / 2 * self.critic_every)}
 
-    def generator_step(self, batch: Any) -> Terms:
+    def generator_step(self, batch: Any) -> Iterator[Terms]:
         _, image, label = self.real(batch)
-        latents = self.generator.sample_latents(self.batch_size(batch), self.mixing_probability)
+        count = self.batch_size(batch)
+        for rows in self.parts(count):
+            yield self.against_critics(image[rows], label[rows], len(range(count)[rows]), count, len(image))
+
+    def against_critics(self, image: torch.Tensor, label: torch.Tensor, made: int, count: int, pairs: int) -> Terms:
+        """The generator's terms for ``made`` of ``count`` samples, beside these of ``pairs`` real slices with masks."""
+        share = made / count
+        latents = self.generator.sample_latents(made, self.mixing_probability)
         fake_image, fake_label = self.generator(latents)
         seen, _ = self.augment(fake_image, None)
-        terms = {"image": logistic_generator_loss(self.image_critic(seen))}
+        terms = {"image": share * logistic_generator_loss(self.image_critic(seen))}
         if self.joint_critic is None:
             return terms
         # the joint critic moves the mask only: the image is cut from the graph, so
         # the image branch cannot over-fit the few labelled images
         outputs = self.joint_critic(*self.augment(fake_image.detach(), fake_label))
-        terms["joint"] = self.joint_weight * hinge_generator_loss(self.joint_critic.logits(outputs))
-        if self.feature_matching_weight:
+        terms["joint"] = share * self.joint_weight * hinge_generator_loss(self.joint_critic.logits(outputs))
+        if self.feature_matching_weight and len(image):
             with torch.no_grad():
                 real = self.joint_critic(*self.augment(image, encode_label(label, self.num_classes)))
             fake = [[f[: len(image)] for f in scale] for scale in outputs]
             real = [[r[: f.shape[0]] for r, f in zip(a, b, strict=True)] for a, b in zip(real, fake, strict=True)]
-            terms["feature_matching"] = self.feature_matching_weight * feature_matching_loss(real, fake)
+            factor = self.feature_matching_weight * len(image) / pairs
+            terms["feature_matching"] = factor * feature_matching_loss(real, fake)
         return terms
 
-    def path_length(self, batch: Any) -> Terms:
+    def path_length(self, batch: Any) -> Iterator[Terms]:
         half = max(1, self.batch_size(batch) // 2)
-        latents = self.generator.sample_latents(half, self.mixing_probability)
-        image, _ = self.generator(latents)
-        lengths = path_lengths(image, latents)
-        before = self.mean_path_length.to(lengths.device)
-        penalty, mean = path_length_penalty(gather_batch(lengths), before)
+        before = self.mean_path_length.to(self.generator.constant.device)
+        found = []
+        # as many parts as the whole batch has: half the samples, but a graph of its own gradient, keep as much
+        for rows in self.parts(self.batch_size(batch)):
+            made = len(range(half)[rows])
+            if not made:
+                continue
+            latents = self.generator.sample_latents(made, self.mixing_probability)
+            lengths = path_lengths(self.generator(latents)[0], latents)
+            found.append(lengths.detach())
+            penalty = path_length_penalty(lengths, before) * (made / half)
+            yield {"": penalty * (self.path_length_weight * self.path_length_every)}
+        mean = moved_path_length(gather_batch(torch.cat(found)), before)
         # a step that is skipped for its numbers must not leave them in the running mean
         self.mean_path_length = torch.where(torch.isfinite(mean), mean, before)
-        return {"": penalty * (self.path_length_weight * self.path_length_every)}
 
     def autoencode(self, batch: Any, perceptual_weight: float = 0.0) -> Terms:
         """Encoder and generator as an autoencoder: image, mask, and latents that follow the prior."""

@@ -13,7 +13,7 @@ from .confidence import confidence_adversarial_loss, confidence_discriminator_lo
 from .critic_features import feature_distance
 from .energy_distance import energy_distance
 from .generative_segmentation import labelled_cells, token_cross_entropy
-from .gradient_penalty import path_length_penalty, path_lengths, r1_penalty
+from .gradient_penalty import moved_path_length, path_length_penalty, path_lengths, r1_penalty
 from .grey_curve import GreyCurveLoss
 from .masked_cross_entropy import MaskedSegmentationLoss, masked_cross_entropy
 from .objectness import objectness_loss, objectness_target
@@ -50,6 +50,7 @@ __all__ = [
     "masked_cross_entropy",
     "objectness_loss",
     "objectness_target",
+    "moved_path_length",
     "path_length_penalty",
     "path_lengths",
     "r1_penalty",

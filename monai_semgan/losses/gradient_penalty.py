@@ -37,9 +37,17 @@ def path_lengths(image: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()
 
 
-def path_length_penalty(
-    lengths: torch.Tensor, mean_length: torch.Tensor, decay: float = 0.01
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared deviation of the path lengths from their running mean, and the new running mean."""
-    new_mean = mean_length + decay * (lengths.detach().mean() - mean_length)
-    return (lengths - new_mean).square().mean(), new_mean
+def path_length_penalty(lengths: torch.Tensor, mean_length: torch.Tensor) -> torch.Tensor:
+    """Squared deviation of the path lengths from their running mean, averaged over the samples.
+
+    Args:
+        lengths: ``(B,)``, see :func:`path_lengths`.
+        mean_length: running mean over the batches before this one. The published code takes this batch in first, a
+            hundredth of the difference; without it every sample has a term of its own, so a batch can pass in parts.
+    """
+    return (lengths - mean_length).square().mean()
+
+
+def moved_path_length(lengths: torch.Tensor, mean_length: torch.Tensor, decay: float = 0.01) -> torch.Tensor:
+    """The running mean of the path lengths after a batch of ``lengths (B,)``."""
+    return mean_length + decay * (lengths.detach().mean() - mean_length)

@@ -20,7 +20,7 @@ def summarise_scores(rows: Sequence[Mapping[str, Any]], failure_dice: float = FA
 
     Args:
         rows: mappings with ``name`` and the scores ``dice``, ``hd95_mm``, ``assd_mm``,
-            ``volume_error_percent``.
+            ``volume_error_percent``, ``pieces``.
         failure_dice: patients with a lower Dice are listed under ``failures``.
 
     Returns:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from monai.metrics import compute_dice
 from monai.metrics.utils import get_mask_edges, get_surface_distance
+from scipy import ndimage
 
 __all__ = ["SCORE_NAMES", "score_volume"]
 
-SCORE_NAMES = ("dice", "hd95_mm", "assd_mm", "volume_error_percent")
+SCORE_NAMES = ("dice", "hd95_mm", "assd_mm", "volume_error_percent", "pieces")
 """The scores that are averaged over patients; ``score_volume`` gives volumes and a flag besides."""
 
 
@@ -34,7 +35,9 @@ def score_volume(
         ``dice`` 0..1; ``hd95_mm``: the larger of the two directed 95th percentiles of the distances between
         the surfaces; ``assd_mm``: mean of all distances from either surface to the other;
         ``volume_error_percent``: signed, ``100 (V - V_ref) / V_ref``, so that its mean over patients shows a
-        bias; ``volume_ml``; ``reference_ml``; and ``flag``, empty unless a mask is.
+        bias; ``pieces``: connected components of the prediction (voxels touch at faces, edges or corners; 0 when it is
+        empty; a postprocessing that keeps the largest leaves 1); ``volume_ml``; ``reference_ml``; and ``flag``, empty
+        unless a mask is.
 
         =================  ====  =============  ====================
         case               dice  distances, mm  volume error, %
@@ -64,6 +67,7 @@ def score_volume(
     scores: dict[str, float | str] = {
         **_overlap_and_distances(predicted, wanted, spacing),
         "volume_error_percent": _volume_error(volume, reference_volume),
+        "pieces": int(ndimage.label(predicted, structure=np.ones((3, 3, 3)))[1]),
         "volume_ml": volume,
         "reference_ml": reference_volume,
         "flag": {

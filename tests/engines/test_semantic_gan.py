@@ -10,6 +10,7 @@ from ignite.engine import Events
 
 from monai_semgan.engines import SemanticGANTrainer
 from monai_semgan.transforms import JointDiffAugment, RandSliceAffine
+from monai_semgan.utils import InputError
 from monai_semgan.utils.checkpoint import load_checkpoint
 from tests.tiny import (
     make_batch,
@@ -34,7 +35,7 @@ def gradients(trainer: SemanticGANTrainer, terms: tuple[str, ...]) -> dict[str, 
         network.requires_grad_(network is trainer.generator)
     torch.manual_seed(0)
     trainer.shared = {}
-    losses = trainer.generator_step(make_batch())
+    losses = whole_terms(trainer.generator_step(make_batch()))
     sum(losses[t] for t in terms).backward()
     found = dict(trainer.generator.named_parameters())
     return {
@@ -99,7 +100,7 @@ class TestStopGradients:
 
     def test_path_length_moves_mapping_and_trunk_but_not_the_mask_heads(self) -> None:
         trainer = make_gan_trainer()
-        trainer.path_length(make_batch())[""].backward()
+        whole_terms(trainer.path_length(make_batch()))[""].backward()
         found = dict(trainer.generator.named_parameters())
         assert found[PARTS["to_label"]].grad is None
         for part in ("trunk", "mapping", "to_image"):
@@ -152,7 +153,7 @@ class TestPhases:
             trainer = make_gan_trainer(critic_regularise_every=every, path_length_every=every)
             torch.manual_seed(1)
             parts = [trainer.r1_image, trainer.r1_joint, trainer.path_length]
-            values.append(torch.stack([part(make_batch())[""].detach() for part in parts]))
+            values.append(torch.stack([whole_terms(part(make_batch()))[""].detach() for part in parts]))
         torch.testing.assert_close(values[1], 4 * values[0])
 
     def test_optimisers_are_corrected_for_lazy_steps(self) -> None:
@@ -208,8 +209,61 @@ class TestPhases:
         assert torch.isfinite(trainer.memory).all()
         with torch.no_grad():
             trainer.generator.constant.fill_(float("nan"))
-        trainer.path_length(make_batch())
+        whole_terms(trainer.path_length(make_batch()))
         assert trainer.mean_path_length.item() == 0.5
+
+
+class TestSlicesAtOnce:
+    """Parts of a batch give the step of the whole batch, to rounding."""
+
+    @pytest.mark.parametrize(
+        "phase", ["image_critic_step", "joint_critic_step", "r1_image", "r1_joint", "generator_step", "path_length"]
+    )
+    def test_gradients_are_those_of_the_whole_batch(self, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        batch = make_batch(16 if phase == "path_length" else 8)  # path length looks at half of a batch
+        draws = torch.randn(8, 8, generator=torch.Generator().manual_seed(3))
+        monkeypatch.setattr(torch, "randn_like", torch.ones_like)  # the direction in which lengths are taken
+        found = []
+        for at_once, count in ((None, 1), (4, 2)):
+            trainer = make_gan_trainer(slices_at_once=at_once)
+            if at_once and phase == "path_length":
+                trainer.slices_at_once = 8  # of sixteen
+            parts, generator = trainer.parts(8 if phase != "path_length" else 16), trainer.generator
+            assert len(parts) == count
+            maps = generator.make_noise(8, "fixed")
+            monkeypatch.setattr(generator, "make_noise", lambda *_, maps=maps: maps)
+            trainer.shared["fake"] = tuple(made.detach() for made in generator(generator.mapping(draws)))
+            waiting = iter(parts)  # each call gets the latents of its rows
+            monkeypatch.setattr(
+                generator, "sample_latents",
+                lambda size, mixing, g=generator, rows=waiting: g._as_wplus(g.mapping(draws[next(rows)])),
+            )  # fmt: skip
+            terms = whole_terms(getattr(trainer, phase)(batch))
+            sum(terms.values()).backward()
+            gradients = {
+                f"{player}.{name}": p.grad
+                for player, network in trainer.networks.items()
+                for name, p in network.named_parameters() if p.grad is not None
+            }  # fmt: skip
+            found.append(({k: v.detach() for k, v in terms.items()}, gradients, trainer.mean_path_length))
+        (terms, gradients, mean), (other_terms, other_gradients, other_mean) = found
+        assert len(gradients) > 4
+        torch.testing.assert_close(other_terms, terms, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(other_gradients, gradients, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(other_mean, mean)
+
+    def test_less_is_kept_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = []
+        trainer = make_gan_trainer(slices_at_once=1, train_data_loader=[make_batch(3)] * 3)
+        for critic in (trainer.image_critic, trainer.joint_critic):
+            critic.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        trainer.run()
+        assert set(seen) == {1}
+        assert trainer.skipped_steps == 0
+
+    def test_a_number_below_one_is_refused(self) -> None:
+        with pytest.raises(InputError, match="slices_at_once"):
+            make_gan_trainer(slices_at_once=0)
 
 
 class TestAverage:

@@ -120,3 +120,13 @@ def test_a_whole_ct_volume_takes_less_than_two_seconds():
     # Process time would not count waiting for other programs, but scores run in this one thread.
     assert time.perf_counter() - started < 8.0  # under 2 s on a free core; slack for busy machines
     assert scores["dice"] > 0.8
+
+
+def test_pieces_are_counted() -> None:
+    wanted, found = np.zeros((6, 6, 6), bool), np.zeros((6, 6, 6), bool)
+    wanted[1:3, 1:3, 1:3] = True
+    assert score_volume(found, wanted, (1.0, 1.0, 1.0))["pieces"] == 0
+    found[1, 1, 1] = found[2, 2, 2] = True  # they touch at a corner
+    assert score_volume(found, wanted, (1.0, 1.0, 1.0))["pieces"] == 1
+    found[5, 5, 5] = True
+    assert score_volume(found, wanted, (1.0, 1.0, 1.0))["pieces"] == 2

@@ -26,6 +26,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--parts", nargs="+", help="training networks inference data start-up memory (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU; 0: all (default: 1)")
+    parser.add_argument(
+        "--slices_at_once",
+        type=int,
+        default=0,
+        help="that pass the networks at once in a training; 0: all (default: 0)",
+    )
     parser.add_argument("--output", type=Path, help="keep the figures in this JSON file, the table beside it in .md")
     parser.add_argument("--compare", type=Path, metavar="JSON", help="figures of an earlier run, to be held against")
     return parser
@@ -41,8 +47,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.width not in WIDTHS:
         raise InputError("option --width", got=args.width, wanted=f"one of {', '.join(WIDTHS)}")
-    if args.rounds < 1 or args.batch_size < 1 or args.threads < 0:
-        raise InputError("options --rounds, --batch_size, --threads", wanted="1 or more (threads: 0 for all)")
+    if args.rounds < 1 or args.batch_size < 1 or args.threads < 0 or args.slices_at_once < 0:
+        raise InputError(
+            "options --rounds, --batch_size, --threads, --slices_at_once",
+            wanted="1 or more (threads and slices_at_once: 0 for all)",
+        )
     earlier = None
     if args.compare is not None:
         try:
@@ -55,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     threads = args.threads or torch.get_num_threads()
     result = measure_speed(
         args.sizes, args.width, args.batch_size, args.rounds, args.parts or PARTS, args.device, threads,
-        say=lambda text: print(f"{text} ...", flush=True),
+        args.slices_at_once or None, say=lambda text: print(f"{text} ...", flush=True),
     )  # fmt: skip
     text = table(result, earlier)
     print(f"\n{text}")

@@ -107,7 +107,7 @@ def random_bank(count: int, size: int, depth: int | None = None) -> SliceBank:
 
 
 def training_parts(
-    nets: Nets, batch_size: int
+    nets: Nets, batch_size: int, slices_at_once: int | None = None
 ) -> tuple[SemanticGANTrainer, list[tuple[str, Callable[[], Any], float]]]:
     """The adversarial trainer, and the parts of one iteration: name, work, and iterations between two of them.
 
@@ -117,7 +117,7 @@ def training_parts(
     generator = nets.segmenter.generator
     trainer = SemanticGANTrainer(
         nets.device, 1, 10, loader, generator, nets.image_critic, nets.joint_critic,
-        ema=EmaByImages(generator), learning_rate=1e-4,
+        ema=EmaByImages(generator), learning_rate=1e-4, slices_at_once=slices_at_once,
     )  # fmt: skip
     trainer.state.iteration = 1
     batch = trainer._to_device(loader.batch(0))

@@ -21,6 +21,9 @@ from .timing import Clock, Sample, peak_memory_of
 
 __all__ = ["PARTS", "iteration_figures", "measure_speed", "start_up"]
 
+Batch = tuple[int, int | None]
+"""Slices of a batch, and how many of them pass the networks at once (None: all)."""
+
 PARTS = ("training", "networks", "inference", "data", "start-up", "memory")
 
 
@@ -32,6 +35,7 @@ def measure_speed(
     parts: Sequence[str] = PARTS,
     device: torch.device | str = "cpu",
     threads: int = 1,
+    slices_at_once: int | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure ``parts`` at ``sizes``; returns ``{"machine", "settings", "peak", "rows"}``, plain values alone.
@@ -47,6 +51,7 @@ def measure_speed(
         parts: of ``PARTS``.
         device: where.
         threads: of torch on a CPU.
+        slices_at_once: of ``SemanticGANTrainer``; None: whole batches.
         say: told what is being done.
     """
     unknown = set(parts) - set(PARTS)
@@ -58,11 +63,11 @@ def measure_speed(
     first = measure_peaks(clock, large=large)
     rows: list[dict[str, Any]] = []
     for size in sizes:
-        rows += _rows_of_size(clock, size, width, batch_size, rounds, parts, say)
+        rows += _rows_of_size(clock, size, width, (batch_size, slices_at_once), rounds, parts, say)
     if "start-up" in parts:
         rows += start_up(rounds)
     if "memory" in parts and clock.device.type == "cpu":
-        rows += _memory(sizes, width, batch_size, say)
+        rows += _memory(sizes, width, (batch_size, slices_at_once), say)
     last = measure_peaks(clock, large=large)
     peak = {name: max(first[name], last[name]) for name in first}
     for row in rows:
@@ -70,7 +75,8 @@ def measure_speed(
         row["share_of_peak"] = None if rate is None else rate * 1e9 / peak["conv"]
     return {
         "machine": _machine(clock),
-        "settings": {"width": width, "batch_size": batch_size, "rounds": rounds},
+        "settings": {"width": width, "batch_size": batch_size, "rounds": rounds,
+                     "slices_at_once": slices_at_once},
         "peak": {"conv_gflops": peak["conv"] / 1e9, "matmul_gflops": peak["matmul"] / 1e9,
                  "copy_gb_per_second": peak["copy"] / 1e9},
         "rows": rows,
@@ -78,16 +84,16 @@ def measure_speed(
 
 
 def _rows_of_size(
-    clock: Clock, size: int, width: str, batch: int, rounds: int, parts: Sequence[str], say: Callable[[str], None]
+    clock: Clock, size: int, width: str, batch: Batch, rounds: int, parts: Sequence[str], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     rows = []
     if "training" in parts:
         say(f"{size} px: training")
         rows += _training(clock, size, width, batch, rounds)
     groups: list[tuple[str, Callable[[], dict[str, Case]]]] = [
-        ("networks", lambda: network_cases(make_nets(size, width, clock.device), batch)),
+        ("networks", lambda: network_cases(make_nets(size, width, clock.device), batch[0])),
         ("inference", lambda: inference_cases(make_nets(size, width, clock.device))),
-        ("data", lambda: data_cases(size, batch, clock.device)),
+        ("data", lambda: data_cases(size, batch[0], clock.device)),
     ]
     for group, cases in groups:
         if group in parts:
@@ -98,12 +104,12 @@ def _rows_of_size(
     return rows
 
 
-def _training(clock: Clock, size: int, width: str, batch: int, rounds: int) -> list[dict[str, Any]]:
+def _training(clock: Clock, size: int, width: str, batch: Batch, rounds: int) -> list[dict[str, Any]]:
     """Each phase, in turn round after round, and the iteration put together from them."""
     nets = make_nets(size, width, clock.device)
     if clock.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(clock.device)
-    _, parts = training_parts(nets, batch)
+    _, parts = training_parts(nets, *batch)
     with reuse_memory(clock.device):  # as the trainer does
         samples = {name: clock.sample(work, 0, "step") for name, work, _ in parts}
         for _ in range(rounds):
@@ -114,7 +120,7 @@ def _training(clock: Clock, size: int, width: str, batch: int, rounds: int) -> l
     whole = {"group": "training", "name": "iteration", "size": size, **iteration_figures(samples, every)}
     if clock.device.type == "cuda":
         whole["mib"] = torch.cuda.max_memory_allocated(clock.device) / 2**20
-        whole["images_per_second"] = batch / whole["seconds"]
+        whole["images_per_second"] = batch[0] / whole["seconds"]
     return [whole, *rows]
 
 
@@ -150,14 +156,14 @@ def start_up(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _memory(sizes: Sequence[int], width: str, batch: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _memory(sizes: Sequence[int], width: str, batch: Batch, say: Callable[[str], None]) -> list[dict[str, Any]]:
     from .memory import WHAT
 
     rows = []
     for size in sizes:
         say(f"{size} px: memory")
         for what in WHAT:
-            mib = peak_memory_of([str(size), width, str(batch), what])
+            mib = peak_memory_of([str(size), width, str(batch[0]), what, str(batch[1] or 0)])
             if mib is not None:
                 rows.append({"group": "memory", "name": what, "size": size, "mib": mib})
     return rows

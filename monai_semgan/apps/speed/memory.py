@@ -1,6 +1,7 @@
 """One figure of memory, in a process of its own: the largest resident size never falls again.
 
-``python -m monai_semgan.apps.speed.memory SIZE WIDTH BATCH WHAT`` prints MiB above what is there before the work.
+``python -m monai_semgan.apps.speed.memory SIZE WIDTH BATCH WHAT [SLICES_AT_ONCE]`` prints MiB
+above what is there before the work.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ def main(arguments: Sequence[str]) -> None:
     from .cases import inference_cases, make_nets, training_parts
 
     size, width, batch_size, what = int(arguments[0]), arguments[1], int(arguments[2]), arguments[3]
+    slices_at_once = int(arguments[4]) or None if len(arguments) > 4 else None
     torch.set_num_threads(1)
     nets = make_nets(size, width, "cpu")
     if what == "iteration":
-        _, parts = training_parts(nets, batch_size)
+        _, parts = training_parts(nets, batch_size, slices_at_once)
         work = [function for _, function, _ in parts]
     else:
         work = [inference_cases(nets)[what].work]

@@ -17,6 +17,7 @@ def table(result: Figures, earlier: Figures | None = None) -> str:
     where = f"{machine['device']}" + (f", {machine['threads']} thread(s)" if machine["threads"] else "")
     ratios = compare(earlier, result) if earlier else {}
     head = ["size", "what", "of", "time", "least - most", "GFLOP", "GFLOP/s", "of peak", "MiB"]
+    at_once = result["settings"].get("slices_at_once")
     rows = [head + (["earlier / now"] if earlier else [])]
     for row in result["rows"]:
         cells = [
@@ -35,7 +36,8 @@ def table(result: Figures, earlier: Figures | None = None) -> str:
     lines = [
         f"{where}; torch {machine['torch']}, Python {machine['python']}, {machine['date']}, load {machine['load']}; "
         f"times are {machine['clock']}, medians of {result['settings']['rounds']}; networks "
-        f"`{result['settings']['width']}`, batch {result['settings']['batch_size']}, float32.",
+        f"`{result['settings']['width']}`, batch {result['settings']['batch_size']}"
+        f"{f', {at_once} slices at once in a training' if at_once else ''}, float32.",
         "",
         f"Peak in the same process: convolution {peak['conv_gflops']:.0f} GFLOP/s, matrix product "
         f"{peak['matmul_gflops']:.0f} GFLOP/s, copy {peak['copy_gb_per_second']:.1f} GB/s.",

@@ -73,6 +73,17 @@ def test_the_parts_are_the_phases_of_the_trainer() -> None:
     assert not torch.equal(trainer.generator.constant, before)
 
 
+def test_parts_of_a_batch_are_measured_as_trained() -> None:
+    trainer, _ = training_parts(make_nets(32, "tiny", "cpu"), 4, 2)
+    assert trainer.slices_at_once == 2
+    result = measure_speed(
+        [32], "tiny", batch_size=4, rounds=1, parts=["training", "memory"], slices_at_once=2, say=lambda text: None
+    )
+    assert result["settings"]["slices_at_once"] == 2
+    assert "2 slices at once" in table(result)
+    assert next(row["name"] for row in result["rows"] if row["group"] == "memory") == "iteration"
+
+
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
     return measure_speed([32], "tiny", batch_size=4, rounds=1, parts=["training", "data"], say=lambda text: None)
