@@ -9,6 +9,7 @@ __all__ = ["BENCHMARKS", "add_parser", "run"]
 
 BENCHMARKS = {
     "cross-domain": "monai_semgan.apps.benchmark.cross_domain",
+    "inversion": "monai_semgan.apps.benchmark.inversion",
     "speed": "monai_semgan.apps.benchmark.speed",
 }
 """Name to the module with its ``add_parser(subparsers)`` and ``run(args) -> int``."""
