@@ -32,7 +32,7 @@ FORMAT = 1
 _INDEX = "bank.json"
 _NAMES = {torch.float16: "float16", torch.float32: "float32", torch.float64: "float64", torch.uint8: "uint8"}
 _LONGEST_WRITE = 3600.0  # seconds
-_VERSIONS = ("monai-semgan", "monai", "torch", "numpy", "nibabel")
+_VERSIONS = ("monai-semgan", "monai", "torch", "numpy", "scipy", "nibabel", "SimpleITK")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class BankCache:
             self._write(temporary, slices)
             self._publish(temporary)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = error.strerror or f"{error}: the disk may be full"  # NumPy's own error has no number
             logger.warning("prepared slices cannot be kept in %s (%s): going on without", self.cache_dir, reason)
             return False
         finally:
