@@ -78,16 +78,24 @@ def _object(value: Any, within: tuple[int, ...]) -> Any:
         raise UndescribableError(f"{_name(type(value))} draws at random")
     if isinstance(value, _STATE):
         return {"object": _name(type(value))}
-    held = dict(getattr(value, "__dict__", {}))
-    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-    held |= {name: getattr(value, name) for name in slots if hasattr(value, name)}
-    if not held and not isinstance(value, (range, slice)) and type(value).__module__ == "builtins":
-        raise UndescribableError(f"a value of type {_name(type(value))}")
     if isinstance(value, (range, slice)):
-        held = {"text": repr(value)}
+        return {"text": repr(value)}
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    if isinstance(value, types.ModuleType) or not (hasattr(value, "__dict__") or slots):
+        # made by an extension: nothing to look into; NumPy's functions and methods of types have names
+        own = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+        if not isinstance(own, str):
+            raise UndescribableError(f"a value of type {_name(type(value))}")
+        return {"named": own, "object": _name(type(value)), "of": _owner(value)}
+    held = dict(getattr(value, "__dict__", {})) | {name: getattr(value, name) for name in slots if hasattr(value, name)}
     # an attribute of state counts as absent: MONAI makes some of them when a transform is first used
     kept = {name: entry for name, entry in sorted(held.items()) if not isinstance(entry, _STATE)}
     return {"object": _name(type(value)), "with": {name: _describe(entry, within) for name, entry in kept.items()}}
+
+
+def _owner(value: Any) -> str:
+    owner = getattr(value, "__objclass__", None)
+    return str(getattr(value, "__module__", None)) if owner is None else _name(owner)
 
 
 def _function(value: Any, within: tuple[int, ...]) -> Any:
@@ -116,6 +124,8 @@ def _code(code: types.CodeType) -> str:
     """Checksum of what a function does, whichever file and line it stands in."""
     total = hashlib.sha256(code.co_code)
     for constant in code.co_consts:
+        if isinstance(constant, frozenset):  # its order is another one in each process
+            constant = sorted(map(repr, constant))
         total.update((_code(constant) if isinstance(constant, types.CodeType) else repr(constant)).encode())
     total.update(repr((code.co_names, code.co_varnames)).encode())
     return total.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,8 @@ DIFFERENT = [
     torch.device("cpu"), Path("a"), torch.zeros(3), torch.ones(2), np.zeros(2), np.dtype("uint8"), Part(a=1), Part(a=2),
     Part(b=1), Part(a=Part(a=1)), Part, Part.method, Part(a=1).method, make_scan, make_transforms, len, slice(1),
     functools.partial(max, 1), functools.partial(max, 2), lambda: 1, lambda: 2, _enclosing(1), _enclosing(2), slice(2),
-    range(3), Compose([ScaleIntensityd("image")]), Compose([ScaleIntensityd("label")]), Compose([]),
+    np.log, np.exp, np.vectorize(abs), torch.abs, torch.exp, torch.Tensor.abs, torch.Tensor.exp, str.lower, json, os,
+    functools.partial, range(3), Compose([ScaleIntensityd("image")]), Compose([ScaleIntensityd("label")]), Compose([]),
 ]  # fmt: skip
 
 
@@ -78,7 +80,8 @@ def test_order_that_means_nothing_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), iter([1]), np.array([object()]), Compose([RandFlipd("image")]), RandFlipd("image")]
+    "value",
+    [object(), iter([1]), re.compile("a"), np.array([object()]), Compose([RandFlipd("image")]), RandFlipd("image")],
 )
 def test_what_cannot_be_known_again(value: Any) -> None:
     with pytest.raises(UndescribableError):
