@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from monai.networks.nets import UNet
 from torch.overrides import TorchFunctionMode
 
 from monai_semgan.apps.evaluation import DomainEvaluation
-from monai_semgan.data import PairedSliceLoader, TolerantDataset, find_scans
+from monai_semgan.data import PairedSliceLoader, TolerantDataset, build_slice_bank, find_scans, slice_bank
 from monai_semgan.engines import PhaseTrainer, ScanEvaluator
 from monai_semgan.engines import phase_trainer as phase_trainer_module
 from monai_semgan.handlers import SegmentationWriter
@@ -313,11 +314,19 @@ def evaluate(folder: Path) -> dict[str, Any]:
     return {"summary": json.dumps(summary, sort_keys=True), "message": message}
 
 
+def kept(folder: Path) -> dict[str, Any]:
+    """Slices on disk: who makes them, and what each process has of them."""
+    with mock.patch.object(slice_bank, "_prepare", wraps=slice_bank._prepare) as made:
+        options = {"label_key": None, "cache_dir": folder / "kept"}
+        bank = build_slice_bank(find_scans(folder / "scans")[:2], make_transforms(32)[0], **options)
+    return {"made": made.call_count, "images": bank.images.clone()}
+
+
 JOBS: dict[str, Callable[[Path], dict[str, Any]]] = {
     **{name: (lambda folder, n=name, m=make: train(folder, n, m)) for name, make in TRAINERS.items()},
     **{name: (lambda folder, n=name, m=TRAINERS[stem]: train(folder, n, m)) for name, stem in RESUMED.items()},
     "independent": independent, "exchange": exchange, "parts": parts, "infer": infer,
-    "evaluate": evaluate,
+    "evaluate": evaluate, "kept": kept,
 }  # fmt: skip
 
 

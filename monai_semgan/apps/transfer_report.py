@@ -102,7 +102,7 @@ class TransferReport:
 
     def score(self, name: str) -> dict[str, dict[str, float]]:
         """``{step: {organ: Dice}}`` of a bank; strong organs only where a step says something about them."""
-        bank, truth = self.banks[name], self.truth[name].labels
+        bank, truth = self.banks[name], self.truth[name].labels.cpu()
         found: dict[str, list[torch.Tensor]] = {step: [] for step in STEPS}
         for rows, maps in self.transfer.maps(bank):
             for step, masks in self.masks(maps, bank.tags[rows], bank.images[rows]).items():
@@ -148,7 +148,7 @@ class TransferReport:
         """A picture of slices spread over those that show the first weak organ."""
         from ..visualize import step_sheet  # matplotlib is slow to import
 
-        bank, truth = self.banks[name], self.truth[name].labels
+        bank, truth = self.banks[name], self.truth[name].labels.cpu()
         organ = self.roles.weak[0]
         index = self.roles.classes[organ]
         shows = torch.nonzero(bank.tags[:, index - 1]).flatten()
@@ -167,7 +167,7 @@ class TransferReport:
             steps["P-Net"] = self.segment(bank.images[chosen]).to(torch.uint8)
         steps["reference"] = truth[chosen]
         weak = ", ".join(self.roles.weak)
-        step_sheet(bank.images[chosen], steps, path, [bank.cases[int(i)] for i in chosen], f"weak: {weak}")
+        step_sheet(bank.images[chosen].cpu(), steps, path, [bank.cases[int(i)] for i in chosen], f"weak: {weak}")
 
     def table(self, scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
         """The scores as text."""

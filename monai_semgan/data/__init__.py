@@ -1,4 +1,4 @@
-"""Lists of scans, slices in memory and the paired labelled and unlabelled batches."""
+"""Lists of scans, slices in memory or on disk, and the paired labelled and unlabelled batches."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ _LABELLED, _UNLABELLED, _FOREGROUND, _COIN = range(4)
 class PairedSliceLoader(NumberedBatches):
     """Yields ``{"labelled": {"image", "label"}, "unlabelled": {"image"}}``, slices ``(B, 1, H, W)``.
 
-    Images are float32 in [-1, 1], labels uint8 index maps. The unlabelled stream holds all slices: those of
-    the unlabelled bank and, without their masks, those of the labelled one. Each stream is a row of
-    permutations (passes) of its slices; pass p is drawn from a generator seeded with (seed, stream, p). Batch
+    Images are float32 in [-1, 1], labels uint8 index maps, on the device that the banks are on. The unlabelled stream
+    holds all slices: those of the unlabelled bank and, without their masks, those of the labelled one. Each stream is a
+    row of permutations (passes) of its slices; pass p is drawn from a generator seeded with (seed, stream, p). Batch
     i is therefore the same whenever and in whichever process it is asked for, and a resumed run goes on
     exactly where it stopped.
 
@@ -67,6 +67,7 @@ class PairedSliceLoader(NumberedBatches):
         self._foreground = self._background = torch.empty(0, dtype=torch.long)
         if fraction is not None:
             shows = (labelled.labels > 0).flatten(1).any(dim=1)
+            shows = shows.cpu()  # rows are drawn on the CPU, wherever the slices are
             self._foreground = torch.nonzero(shows).flatten()
             self._background = torch.nonzero(~shows).flatten()
             if fraction > 0 and len(self._foreground) == 0:

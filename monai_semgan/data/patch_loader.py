@@ -67,7 +67,7 @@ class PairedPatchLoader(NumberedBatches):
         self.depth = int(depth)
         self.labelled_foreground_fraction = labelled_foreground_fraction
         self.labelled = [(labelled.images[rows], labelled.labels[rows]) for rows in _scans(labelled)]
-        self.organ_slices = [(label > 0).flatten(1).any(dim=1).nonzero()[:, 0] for _, label in self.labelled]
+        self.organ_slices = [(label > 0).flatten(1).any(dim=1).nonzero()[:, 0].cpu() for _, label in self.labelled]
         self.unlabelled = [] if unlabelled is None else [unlabelled.images[rows] for rows in _scans(unlabelled)]
         self.images = self.unlabelled + [image for image, _ in self.labelled]
         self.answers: list[torch.Tensor] = []
@@ -89,8 +89,8 @@ class PairedPatchLoader(NumberedBatches):
                 got=[tuple(answer.shape) for answer in answers][:4], wanted=wanted[:4],
                 fix="label the volumes that this loader holds",
             )  # fmt: skip
-        self.answers = list(answers)
-        self.answered_slices = [((a > 0) & (a < 255)).flatten(1).any(dim=1).nonzero()[:, 0] for a in self.answers]
+        self.answers = [answer.to(self.images[0].device) for answer in answers]
+        self.answered_slices = [((a > 0) & (a < 255)).flatten(1).any(dim=1).nonzero()[:, 0].cpu() for a in answers]
 
     def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
         """Batch number ``index`` (0, 1, ...), whatever was asked for before; with the answers there are now."""

@@ -1,8 +1,9 @@
-"""All axial slices of a set of scans in memory, with or without masks."""
+"""All axial slices of a set of scans, with or without masks: in memory, mapped from disk, or on the device."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from typing import Any
 import torch
 
 from ..utils import InputError
+from ..utils.processes import first_process_first
+from .bank_cache import BankCache, PreparedSlices
+from .description import UndescribableError
 
-__all__ = ["SliceBank", "build_slice_bank"]
+__all__ = ["SliceBank", "build_slice_bank", "make_bank", "prepare_slices"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +65,8 @@ def build_slice_bank(
     num_workers: int = 2,
     image_key: str = "image",
     dtype: torch.dtype | str = torch.float32,
+    cache_dir: str | os.PathLike | None = None,
+    device: torch.device | str | None = None,
 ) -> SliceBank:
     """Run ``preprocessing`` on every item and stack all axial slices, in the order of the items.
 
@@ -72,10 +78,53 @@ def build_slice_bank(
         num_workers: items worked on at once (threads; reading and resampling leave Python's lock).
         image_key: key of the scan.
         dtype: how images are kept; ``torch.float16`` halves the memory, its steps in [-1, 1] are below 0.001.
+        cache_dir: keep the slices in a folder below this one, and take them from there when they are there and nothing
+            that they depend on has changed (see :class:`BankCache`): no scan is read then, and processes on one machine
+            share the memory. They are as private as the scans. Where they cannot be kept (the disk is full or may not
+            be written to, the preprocessing draws at random) a warning is logged and the bank is in memory. Of several
+            processes the first makes them while the others wait. None: in memory, of each process.
+        device: where images and masks are moved, once, so that batches need no copy from the host; None: they stay
+            on the CPU.
 
     Raises:
         InputError: there is no item, only some items have masks, the sizes differ, or items could not be
             read: every bad one is named, after all have been tried.
+    """
+    made = prepare_slices(items, preprocessing, label_key, num_workers, image_key, dtype, cache_dir)
+    return make_bank(made, device)
+
+
+def make_bank(slices: PreparedSlices, device: torch.device | str | None = None) -> SliceBank:
+    """The bank of prepared slices; images and masks on ``device``, what is small on the CPU."""
+    images, labels = slices.images, slices.labels
+    if device is not None:
+        images, labels = images.to(device), None if labels is None else labels.to(device)
+    return SliceBank(
+        images=images,
+        labels=labels,
+        cases=[name for name, count in zip(slices.names, slices.counts, strict=True) for _ in range(count)],
+        positions=torch.cat([torch.arange(n, dtype=torch.float32) / max(1, n - 1) for n in slices.counts]),
+    )
+
+
+def prepare_slices(
+    items: Sequence[Mapping[str, Any]],
+    preprocessing: Callable[[dict[str, Any]], Mapping[str, Any]],
+    label_key: str | None = "label",
+    num_workers: int = 2,
+    image_key: str = "image",
+    dtype: torch.dtype | str = torch.float32,
+    cache_dir: str | os.PathLike | None = None,
+    note: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> PreparedSlices:
+    """What :func:`build_slice_bank` makes its bank of, with a note on every scan.
+
+    Args:
+        items, preprocessing, label_key, num_workers, image_key, dtype, cache_dir: see :func:`build_slice_bank`.
+        note: a preprocessed item -> plain values to be kept with its slices.
+
+    Raises:
+        InputError: see :func:`build_slice_bank`.
     """
     if not items:
         raise InputError(
@@ -93,10 +142,45 @@ def build_slice_bank(
             wanted="all with masks, or none",
             fix="list scans without masks as unlabelled",
         )
+    key = label_key if all(has_label) else None
 
-    def work(index: int) -> tuple[torch.Tensor, torch.Tensor | None] | Exception:
+    def make() -> PreparedSlices:
+        return _prepare(items, preprocessing, key, num_workers, image_key, dtype, note)
+
+    if cache_dir is None:
+        return make()
+    try:
+        cache = BankCache(cache_dir, items, preprocessing, image_key, key, dtype, note)
+    except UndescribableError as error:
+        logger.warning("prepared slices are not kept in %s: %s", cache_dir, error)
+        return make()
+    with first_process_first():
+        return _kept(cache, make)
+
+
+def _kept(cache: BankCache, make: Callable[[], PreparedSlices]) -> PreparedSlices:
+    """From disk if they are there; else made, and from disk then, so that their memory is shared from the start."""
+    found = cache.load()
+    if found is not None:
+        logger.info("slice bank: %d slices of %d scans from %s", len(found.images), len(found.names), cache.folder)
+        return found
+    made = make()
+    return (cache.load() if cache.store(made) else None) or made
+
+
+def _prepare(
+    items: Sequence[Mapping[str, Any]],
+    preprocessing: Callable[[dict[str, Any]], Mapping[str, Any]],
+    label_key: str | None,
+    num_workers: int,
+    image_key: str,
+    dtype: torch.dtype,
+    note: Callable[[Mapping[str, Any]], Any] | None,
+) -> PreparedSlices:
+    def work(index: int) -> tuple[torch.Tensor, torch.Tensor | None, Any] | Exception:
         try:
-            return _slices(preprocessing(dict(items[index])), image_key, label_key if all(has_label) else None, dtype)
+            data = preprocessing(dict(items[index]))
+            return *_slices(data, image_key, label_key, dtype), None if note is None else note(data)
         except Exception as error:
             return error
 
@@ -145,9 +229,8 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _stack(items: Sequence[Mapping[str, Any]], results: list[Any], image_key: str) -> SliceBank:
-    names = [_name(item, i, image_key) for i, item in enumerate(items)]
-    sizes = {tuple(image.shape[2:]) for image, _ in results}
+def _stack(items: Sequence[Mapping[str, Any]], results: list[Any], image_key: str) -> PreparedSlices:
+    sizes = {tuple(image.shape[2:]) for image, _, _ in results}
     if len(sizes) > 1:
         raise InputError(
             "slices of different sizes",
@@ -155,13 +238,12 @@ def _stack(items: Sequence[Mapping[str, Any]], results: list[Any], image_key: st
             wanted="one size for all scans",
             fix="put NormalizeFieldOfViewd into the preprocessing",
         )
-    counts = [len(image) for image, _ in results]
-    labels = None if results[0][1] is None else torch.cat([label for _, label in results])
-    return SliceBank(
-        images=torch.cat([image for image, _ in results]),
-        labels=labels,
-        cases=[name for name, count in zip(names, counts, strict=True) for _ in range(count)],
-        positions=torch.cat([torch.arange(n, dtype=torch.float32) / max(1, n - 1) for n in counts]),
+    return PreparedSlices(
+        images=torch.cat([image for image, _, _ in results]),
+        labels=None if results[0][1] is None else torch.cat([label for _, label, _ in results]),
+        names=[_name(item, i, image_key) for i, item in enumerate(items)],
+        counts=[len(image) for image, _, _ in results],
+        notes=[note for _, _, note in results],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..transforms import file_slices, slices_in_file
 from ..transforms.slice_tags import slice_axis
 from ..utils import InputError
 from .organ_roles import OrganRoles
-from .slice_bank import SliceBank, build_slice_bank
+from .slice_bank import SliceBank, make_bank, prepare_slices
 from .tag_table import TagTable
 
 __all__ = ["UNKNOWN", "TaggedSliceBank", "build_tagged_slice_bank", "tag_correlation", "tag_slices"]
@@ -29,7 +30,7 @@ class TaggedSliceBank(SliceBank):
         images, cases, positions: see :class:`SliceBank`.
         labels: ``(N, 1, H, W)`` classes of strong organs, or None. Where a weak organ is tagged, what is not masked is
             ``UNKNOWN``: nobody has said that it is background.
-        tags: ``(N, K - 1)`` bool, the organs in the order of their classes.
+        tags: ``(N, K - 1)`` bool, the organs in the order of their classes. Like the candidates they stay on the CPU.
         candidates: ``(N, K)`` bool, what an ``UNKNOWN`` pixel may be: background and, where there are masks, the tagged
             weak organs (a strong one would be masked), else all tagged organs.
     """
@@ -63,17 +64,12 @@ def build_tagged_slice_bank(
     Raises:
         InputError: as :func:`build_slice_bank`, tags are missing, or a weak organ is still in a mask.
     """
-    places: dict[str, tuple[bool, int, list[int] | None]] = {}
-
-    def watched(item: dict[str, Any]) -> Mapping[str, Any]:
-        data = preprocessing(item)
-        # slices of a bank go from feet to head, those of the table as they stand in the file
-        image, name = data[image_key], str(item.get("name") or item.get(image_key))
-        flipped = slice_axis(image.meta["original_affine"])[1]
-        places[name] = (flipped, len(file_slices(image) or range(image.shape[-1])), slices_in_file(image))
-        return data
-
-    bank = build_slice_bank(items, watched, label_key, image_key=image_key, **options)
+    device = options.pop("device", None)
+    made = prepare_slices(
+        items, preprocessing, label_key, image_key=image_key, note=partial(_place, image_key), **options
+    )
+    bank = make_bank(made, device)
+    places = dict(zip(made.names, made.notes, strict=True))
     table = torch.zeros(len(bank), len(roles.names), dtype=torch.bool)
     for case in dict.fromkeys(bank.cases) if tags is not None else ():
         rows = torch.tensor([name == case for name in bank.cases])
@@ -82,6 +78,16 @@ def build_tagged_slice_bank(
         found = found.flip(0) if flipped else found
         table[rows] = found if taken is None else found[taken]
     return tag_slices(bank, table, roles)
+
+
+def _place(image_key: str, data: Mapping[str, Any]) -> tuple[bool, int, list[int] | None]:
+    """Where a bank's slices, which go from feet to head, are in the table, which has them as they stand in the file.
+
+    Whether the two run against each other, slices in the file, and which of them were taken (None: all).
+    """
+    image = data[image_key]
+    flipped = bool(slice_axis(image.meta["original_affine"])[1])
+    return flipped, len(file_slices(image) or range(image.shape[-1])), slices_in_file(image)
 
 
 def tag_slices(bank: SliceBank, tags: torch.Tensor, roles: OrganRoles) -> TaggedSliceBank:
@@ -100,7 +106,7 @@ def tag_slices(bank: SliceBank, tags: torch.Tensor, roles: OrganRoles) -> Tagged
                 wanted=f"classes {roles.strong_classes}", fix="map the masks by strong_mapping of the organs' roles",
             )  # fmt: skip
         tagged = (tags & weak).any(1)[:, None, None, None]
-        labels = torch.where((labels == 0) & tagged, torch.full_like(labels, UNKNOWN), labels)
+        labels = torch.where((labels == 0) & tagged.to(labels.device), torch.full_like(labels, UNKNOWN), labels)
         may_be = tags & weak
     else:
         may_be = tags

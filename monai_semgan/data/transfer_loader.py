@@ -58,12 +58,12 @@ class TransferSliceLoader(PairedSliceLoader):
         super().__init__(labelled, unlabelled, batch_size, num_batches, seed, position, labelled_foreground_fraction)
         self.roles, self.parts = roles, tuple(parts)
         strong = (labelled.labels > 0) & (labelled.labels != UNKNOWN)
-        shows = strong.flatten(1).any(1)
+        shows = strong.flatten(1).any(1).cpu()
         if labelled_foreground_fraction is not None:
             self._foreground = torch.nonzero(shows).flatten()
             self._background = torch.nonzero(~shows).flatten()
         self._check_organs()
-        clear = ~(labelled.labels == UNKNOWN).flatten(1).any(1)
+        clear = ~(labelled.labels == UNKNOWN).flatten(1).any(1).cpu()
         self._real = torch.nonzero(clear & shows).flatten()
 
     @property

@@ -51,7 +51,7 @@ def reconstruction_dice(tokenizer: nn.Module, bank: SliceBank, batch_size: int =
     scores: dict[int, list[float]] = {}
     for case in dict.fromkeys(bank.cases):
         own = torch.tensor([name == case for name in bank.cases])
-        shown = torch.isin(torch.arange(classes), bank.labels[own].unique().long())
+        shown = torch.isin(torch.arange(classes), bank.labels[own].unique().long().cpu())
         hit, total = hits[own].sum(0), totals[own].sum(0)
         for index in range(1, classes):
             if shown[index]:

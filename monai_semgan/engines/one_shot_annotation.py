@@ -180,7 +180,7 @@ class OneShotAnnotation:
             raise InputError("the annotated slice: no masks in the labelled scans", fix="list scans with masks")
         flat = self.bank.labels.flatten(1)
         shows = torch.stack([(flat == c).any(dim=1) for c in range(1, self.num_classes)], dim=1).all(dim=1)
-        found = torch.nonzero(shows).flatten()
+        found = torch.nonzero(shows).flatten().cpu()
         if len(found) < self.shots:
             raise InputError(
                 "the annotated slice: a class without a pixel",
@@ -204,8 +204,8 @@ class OneShotAnnotation:
         rows = found[chosen]
         place = {case: self.bank.cases.index(case) for case in dict.fromkeys(self.bank.cases)}
         return Shots(
-            image=self.bank.images[rows].float(),
-            label=self.bank.labels[rows],
+            image=self.bank.images[rows].float().cpu(),
+            label=self.bank.labels[rows].cpu(),
             latents=torch.cat(latents)[chosen],
             spatial=torch.cat(spatial)[chosen] if spatial else None,
             source=[f"slice {int(r) - place[self.bank.cases[r]]} of {self.bank.cases[r]}" for r in rows.tolist()],

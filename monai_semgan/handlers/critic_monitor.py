@@ -95,11 +95,11 @@ class CriticMonitor:
         for name, bank in self.banks.items():
             rows = _evenly(bank, self.count)
             if bank.labels is None:
-                shown[name] = (bank.images[rows].float(), None, None)
+                shown[name] = (bank.images[rows].float().cpu(), None, None)
                 continue
-            label = bank.labels[rows]
+            label = bank.labels[rows].cpu()
             classes = one_hot(label.float(), self.num_classes)
-            shown[name] = (bank.images[rows].float(), encode_label(label, self.num_classes), classes)
+            shown[name] = (bank.images[rows].float().cpu(), encode_label(label, self.num_classes), classes)
         if self.generator is not None:
             image, raw = self.generator(self.generator.sample_latents(self.count), noise="fixed")
             shown["generated"] = (image, raw if raw.shape[1] else None, None)
@@ -200,7 +200,7 @@ class GeneratorMonitor:
         if not self._real:
             for name, bank in self.banks.items():
                 rows = _evenly(bank, self.count)
-                parts = [self.features(bank.images[part].float()) for part in rows.split(self.batch_size)]
+                parts = [self.features(bank.images[part].float().cpu()) for part in rows.split(self.batch_size)]
                 self._real[name] = torch.cat(parts)
         return self._real
 

@@ -103,8 +103,8 @@ class ReconstructionPreview:
         pictures = {}
         for name, bank in self.banks.items():
             chosen = torch.linspace(0, len(bank) - 1, self.count + 2)[1:-1].round().long()
-            image = bank.images[chosen].float()
-            label = bank.labels[chosen] if bank.labels is not None else None
+            image = bank.images[chosen].float().cpu()
+            label = bank.labels[chosen].cpu() if bank.labels is not None else None
             device = next(network.parameters()).device
             with torch.no_grad():
                 made, logits = network.reconstruct(image.to(device))

@@ -67,7 +67,7 @@ class SelectionMonitor:
             torch.default_generator.manual_seed(0)  # the CPU's alone: that is the one which is given back
             for start in range(0, len(bank), self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                image, label = self.warp(bank.images[rows].float(), bank.labels[rows])
+                image, label = self.warp(bank.images[rows].float().cpu(), bank.labels[rows].cpu())
                 maps = self.network(self.randomise(image, None).to(device)).float().softmax(dim=1)
                 seen = (maps, image.to(device)) if getattr(self.discriminator, "image_channels", 0) else (maps,)
                 predicted = maps.argmax(dim=1, keepdim=True)

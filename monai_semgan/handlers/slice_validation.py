@@ -76,10 +76,10 @@ class SliceValidation:
 
     def _draw(self, bank: SliceBank, predicted: torch.Tensor) -> np.ndarray:
         """Slices that show the organ, evenly spaced."""
-        shown = bank.labels.flatten(1).any(dim=1).nonzero().flatten()
+        shown = bank.labels.flatten(1).any(dim=1).nonzero().flatten().cpu()
         shown = shown if len(shown) else torch.arange(len(bank))
         rows = shown[torch.linspace(0, len(shown) - 1, min(self.pictures, len(shown))).round().long()]
-        return outline_grid(bank.images[rows], bank.labels[rows], predicted[rows])
+        return outline_grid(bank.images[rows].cpu(), bank.labels[rows].cpu(), predicted[rows])
 
     def _look(self, bank: SliceBank) -> tuple[float, torch.Tensor]:
         """Mean Dice over the patients, and the index maps ``(N, 1, H, W)``."""
@@ -90,7 +90,7 @@ class SliceValidation:
             maps = self._of_slices(bank) if self.inferer is None else self._of_volumes(bank, cases)
         self.network.train(was_training)
         predicted = maps == 1
-        wanted = bank.labels == 1
+        wanted = (bank.labels == 1).cpu()
         scores = []
         for rows in cases:
             p, w = predicted[rows], wanted[rows]

@@ -235,6 +235,31 @@ def test_the_bundles_differ_in_the_method_alone() -> None:
     assert one["randomise"]["_target_"] == other["randomise"]["_target_"]
 
 
+def bank_calls(config: Any) -> Iterator[dict[str, Any]]:
+    """The entries of a configuration that build banks of slices."""
+    if isinstance(config, dict):
+        if str(config.get("_target_", "")).endswith("slice_bank"):
+            yield config
+        config = list(config.values())
+    for value in config if isinstance(config, list) else ():
+        yield from bank_calls(value)
+
+
+@every_bundle
+def test_every_bank_can_be_kept_on_disk_and_on_the_device(bundle: str) -> None:
+    """And neither is a setting that a resumed training is compared by: they change no number."""
+    config = read(bundle, "train")
+    assert (config["slice_cache_dir"], config["slices_on_device"]) == (None, False)
+    calls = list(bank_calls(config))
+    assert calls
+    for call in calls:
+        assert call["cache_dir"] == "@slice_cache_dir"
+        assert call["device"] == "$@device if @slices_on_device else None"
+    compared = json.dumps([value for name, value in config.items() if name.endswith("settings")])
+    assert "slice_cache_dir" not in compared
+    assert "slices_on_device" not in compared
+
+
 @every_bundle
 def test_values_are_changed_as_on_the_command_line(bundle: str, files: Path) -> None:
     overrides = {"image_size": 32, "seed": 7, "train#dataloader#batch_size": 3, "train#handlers#0#every": 5}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from monai_semgan.data import build_slice_bank
+from monai_semgan.data import build_slice_bank, slice_bank
 from monai_semgan.utils import write_model_settings
 from tests.bundle_command import BundleCommand
 from tests.faults.jobs import JOBS, write_data
@@ -53,6 +53,27 @@ def _scores(summary: Any) -> Any:
     if isinstance(summary, dict):
         return {key: _scores(value) for key, value in summary.items() if "seconds" not in key}
     return summary
+
+
+def test_slices_from_disk_give_the_same_weights(
+    tmp_path: Path, run: BundleCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the second training, which finds them there, prepares none."""
+    options = {**JOBS["supervised"].options, "dataset_dir": write_data(tmp_path), "run": "$@train#trainer.run()"}
+    kept = {**options, "slice_cache_dir": tmp_path / "slices", "slices_on_device": True}
+    made: list[int] = []
+    prepare = slice_bank._prepare
+    monkeypatch.setattr(slice_bank, "_prepare", lambda *given: made.append(len(given[0])) or prepare(*given))
+    weights = []
+    for name, given in (("plain", options), ("first", kept), ("second", kept)):
+        made.append(0)
+        done = run("ct_liver_supervised/train.json", output_dir=tmp_path / name, **given)
+        assert done.code == 0, done.errors
+        weights.append(torch.load(tmp_path / name / "supervised" / "model.pt", weights_only=True))
+    assert made[:3] == made[3:6]
+    assert made[6:] == [0]
+    for other in weights[1:]:
+        assert all(torch.equal(value, other[name]) for name, value in weights[0].items())
 
 
 def test_slices_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:

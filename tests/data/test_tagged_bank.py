@@ -110,8 +110,15 @@ def test_tags_of_the_file_s_slices_go_to_those_of_the_scanner(orientation: str, 
     table = TagTable({"a": {k: ["spleen"] if k in shown else [] for k in range(33)}})
     steps = [LoadScand("image"), Orientationd("image", axcodes="PLS", labels=None), UndoSliceInterpolationd("image")]
     preprocessing = Compose([*steps, NormalizeFieldOfViewd("image", size=32, fov_mm=352.0, body_threshold=-500.0)])
-    bank = build_tagged_slice_bank([{"name": "a", "image": str(path)}], preprocessing, table, ROLES, label_key=None)
+    given = [{"name": "a", "image": str(path)}], preprocessing, table, ROLES
+    bank = build_tagged_slice_bank(*given, label_key=None)
     assert len(bank) < 33
+    for _ in range(2):  # made, and found on disk
+        kept = build_tagged_slice_bank(*given, label_key=None, cache_dir=tmp_path / "cache", device="cpu")
+        assert torch.equal(kept.images, bank.images)
+        assert torch.equal(kept.tags, bank.tags)
+        assert torch.equal(kept.candidates, bank.candidates)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
     places = preprocessing({"image": str(path)})["image"]
     numbers = slices_in_file(places)
     if orientation == "LPI":

@@ -191,3 +191,9 @@ def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         found = [{k: v for k, v in row.items() if k != "message"} for row in csv.DictReader(stream)]
     return sorted(found, key=lambda row: (row["case"], int(row.get("slice") or 0)))
+
+
+def test_the_first_makes_the_slices_and_the_others_find_them(one: Outcome, two: list[Outcome]) -> None:
+    assert one["kept"]["made"] == 1
+    assert [process["kept"]["made"] for process in two] == [1, 0]
+    assert all(torch.equal(process["kept"]["images"], one["kept"]["images"]) for process in two)
