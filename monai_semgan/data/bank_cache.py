@@ -169,9 +169,8 @@ class BankCache:
                     return
                 if attempt == 2 or not self.folder.exists():
                     raise
-            with suppress(
-                OSError
-            ):  # another process may be doing the same; files that are mapped stay with their users
+            # another process may be doing the same; files that are mapped stay with their users
+            with suppress(OSError):
                 os.rename(self.folder, aside)
             shutil.rmtree(aside, ignore_errors=True)
 
