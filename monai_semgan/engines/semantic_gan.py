@@ -77,6 +77,8 @@ class SemanticGANTrainer(PhaseTrainer):
         others: see :class:`PhaseTrainer`.
     """
 
+    may_compile = True
+
     def __init__(
         self,
         device: torch.device | str,
@@ -238,23 +240,24 @@ class SemanticGANTrainer(PhaseTrainer):
         if "fake" not in self.shared:
             with torch.no_grad():
                 latents = self.generator.sample_latents(self.batch_size(batch), self.mixing_probability)
-                self.shared["fake"] = self.generator(latents)
+                made = self.passes(self.generator)(latents, self.generator.make_noise(len(latents)))
+                self.shared["fake"] = self.passes.keep(made)
         return self.shared["fake"]
 
     def image_critic_step(self, batch: Any) -> Iterator[Terms]:
         # real and fake pass apart: the loss is a sum, and the graph of one is gone before the other is made
         real, _ = self.augment(self.real(batch)[0], None)
         fake, _ = self.augment(self.fake(batch)[0], None)
-        yield {"": logistic_critic_loss(real=self.image_critic(real))}
-        yield {"": logistic_critic_loss(fake=self.image_critic(fake))}
+        yield {"": logistic_critic_loss(real=self.passes(self.image_critic)(real))}
+        yield {"": logistic_critic_loss(fake=self.passes(self.image_critic)(fake))}
 
     def joint_critic_step(self, batch: Any) -> Iterator[Terms]:
         _, image, label = self.real(batch)
         pair = self.augment(image, encode_label(label, self.num_classes))
-        yield {"": hinge_critic_loss(real=self.joint_critic.logits(self.joint_critic(*pair)))}
+        yield {"": hinge_critic_loss(real=self.joint_critic.logits(self.passes(self.joint_critic)(*pair)))}
         fake_image, fake_label = self.fake(batch)
         pair = self.augment(fake_image[: len(image)], fake_label[: len(image)])
-        yield {"": hinge_critic_loss(fake=self.joint_critic.logits(self.joint_critic(*pair)))}
+        yield {"": hinge_critic_loss(fake=self.joint_critic.logits(self.passes(self.joint_critic)(*pair)))}
 
     def r1_image(self, batch: Any) -> Terms:
         image = self.augment(self.real(batch)[0], None)[0].detach().requires_grad_()
@@ -271,18 +274,18 @@ class SemanticGANTrainer(PhaseTrainer):
     def generator_step(self, batch: Any) -> Terms:
         _, image, label = self.real(batch)
         latents = self.generator.sample_latents(self.batch_size(batch), self.mixing_probability)
-        fake_image, fake_label = self.generator(latents)
+        fake_image, fake_label = self.passes(self.generator)(latents, self.generator.make_noise(len(latents)))
         seen, _ = self.augment(fake_image, None)
-        terms = {"image": logistic_generator_loss(self.image_critic(seen))}
+        terms = {"image": logistic_generator_loss(self.passes(self.image_critic)(seen))}
         if self.joint_critic is None:
             return terms
         # the joint critic moves the mask only: the image is cut from the graph, so
         # the image branch cannot over-fit the few labelled images
-        outputs = self.joint_critic(*self.augment(fake_image.detach(), fake_label))
+        outputs = self.passes(self.joint_critic)(*self.augment(fake_image.detach(), fake_label))
         terms["joint"] = self.joint_weight * hinge_generator_loss(self.joint_critic.logits(outputs))
         if self.feature_matching_weight:
             with torch.no_grad():
-                real = self.joint_critic(*self.augment(image, encode_label(label, self.num_classes)))
+                real = self.passes(self.joint_critic)(*self.augment(image, encode_label(label, self.num_classes)))
             fake = [[f[: len(image)] for f in scale] for scale in outputs]
             real = [[r[: f.shape[0]] for r, f in zip(a, b, strict=True)] for a, b in zip(real, fake, strict=True)]
             terms["feature_matching"] = self.feature_matching_weight * feature_matching_loss(real, fake)
@@ -303,16 +306,17 @@ class SemanticGANTrainer(PhaseTrainer):
         """Encoder and generator as an autoencoder: image, mask, and latents that follow the prior."""
         unlabelled, labelled, label = self.real(batch)
         images = torch.cat([unlabelled, labelled])
-        latents, _ = self.encoder(images)
+        latents, _ = self.passes(self.encoder)(images)
         mean = latents.mean(dim=1)
         # decoded from W, one latent for all layers, as the prior's samples are; W+ is for stage 2
         blurred = mean + self.latent_noise * torch.randn_like(mean)
-        made, raw = self.generator(blurred)
+        made, raw = self.passes(self.generator)(blurred, self.generator.make_noise(len(blurred)))
         terms = {"image": image_distance(made, images)}
         if perceptual_weight:
+            features = self.passes(self.image_critic.features)
             with torch.no_grad():
-                target = self.image_critic.features(images)
-            distance = feature_distance(self.image_critic.features(made), target)
+                target = features(images)
+            distance = feature_distance(features(made), target)
             terms["perceptual"] = perceptual_weight * distance
         if self.joint_critic is not None:
             terms["label"] = self.label_loss(gather_batch(raw[len(unlabelled) :]), gather_batch(label))
