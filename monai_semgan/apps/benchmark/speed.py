@@ -26,6 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--parts", nargs="+", help="training networks inference data start-up memory (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU; 0: all (default: 1)")
+    parser.add_argument("--compile", metavar="MODE", help="compiled passes: default, reduce-overhead or max-autotune")
     parser.add_argument("--output", type=Path, help="keep the figures in this JSON file, the table beside it in .md")
     parser.add_argument("--compare", type=Path, metavar="JSON", help="figures of an earlier run, to be held against")
     return parser
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ..speed.cases import WIDTHS
-    from ..speed.measure import PARTS, measure_speed
+    from ..speed.measure import measure_speed
     from ..speed.report import table
 
     if args.width not in WIDTHS:
@@ -54,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
             ) from error
     threads = args.threads or torch.get_num_threads()
     result = measure_speed(
-        args.sizes, args.width, args.batch_size, args.rounds, args.parts or PARTS, args.device, threads,
-        say=lambda text: print(f"{text} ...", flush=True),
+        args.sizes, args.width, args.batch_size, args.rounds, args.parts, args.device, threads,
+        say=lambda text: print(f"{text} ...", flush=True), compile_mode=args.compile,
     )  # fmt: skip
     text = table(result, earlier)
     print(f"\n{text}")
