@@ -185,7 +185,8 @@ class StyleEncoderTrainer(PhaseTrainer):
         with torch.no_grad():
             generator = self.network.generator
             latents = generator.sample_latents(count, self.mixing_probability)
-            image, raw = self.passes(generator)(latents, generator.make_noise(count))
+            draw = self.passes(generator) if count else generator  # nothing is compiled for no pairs
+            image, raw = draw(latents, generator.make_noise(count))
             label = decode_label(raw) if raw.shape[1] else torch.zeros_like(image[:, :1])
             return image.clamp(-1, 1), label, latents
 
