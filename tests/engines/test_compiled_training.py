@@ -248,7 +248,7 @@ def train_with_inductor(name: str, mode: str, device: str = "cpu") -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler for inductor")
 @every_trainer
 def test_inductor_on_a_cpu(name: str) -> None:
@@ -256,7 +256,7 @@ def test_inductor_on_a_cpu(name: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
 @pytest.mark.parametrize("name", ["gan", "encoder"])
