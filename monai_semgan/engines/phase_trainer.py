@@ -19,6 +19,7 @@ from torch import nn
 
 from ..utils.allocator import reuse_memory
 from ..utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from ..utils.compiled import CompiledPasses
 from ..utils.errors import InputError
 from ..utils.files import make_output_folder
 from ..utils.processes import (
@@ -87,6 +88,9 @@ class PhaseTrainer(Trainer):
         settings: plain values that identify this training; a checkpoint of other settings is refused.
         max_bad_steps: consecutive non-finite steps of one phase that are skipped before the training stops.
         train_handlers: MONAI or Ignite handlers.
+        compile_mode: torch's compiler for passes that are differentiated at most once, see
+            :class:`~monai_semgan.utils.CompiledPasses`; None: nothing is compiled. Only where ``may_compile`` is set.
+        compile_backend: for tests.
 
     Output: ``engine.state.output`` is a dict of floats: ``loss`` and one entry per term of each phase that ran.
     ``engine.state.gradient_norms`` has the norm of the gradient of each of them, before clipping.
@@ -95,6 +99,9 @@ class PhaseTrainer(Trainer):
     and terms are averaged before each step, so all make the same one. Images are counted over all processes, and the
     first one alone writes.
     """
+
+    may_compile = False
+    """Whether a method's phases call their networks by ``self.passes``."""
 
     def __init__(
         self,
@@ -111,6 +118,8 @@ class PhaseTrainer(Trainer):
         settings: dict[str, Any] | None = None,
         max_bad_steps: int = 20,
         train_handlers: Sequence | None = None,
+        compile_mode: str | None = None,
+        compile_backend: str | Callable[..., Any] = "inductor",
     ) -> None:
         super().__init__(
             device=device,
@@ -122,6 +131,11 @@ class PhaseTrainer(Trainer):
         )
         if checkpoint_every < 1:
             raise InputError("option checkpoint_every", got=checkpoint_every, wanted="1 iteration or more")
+        if compile_mode is not None and not self.may_compile:
+            raise InputError(
+                "option compile_mode", got=repr(compile_mode), wanted=f"None: {type(self).__name__} compiles nothing"
+            )
+        self.passes = CompiledPasses(compile_mode, compile_backend)
         self.networks = networks
         self.optimizers = optimizers
         self.output_dir = Path(output_dir) if output_dir is not None else None
@@ -227,6 +241,7 @@ class PhaseTrainer(Trainer):
         for other in self.optimizers.values():  # nobody needs the gradients of the phases before
             other.zero_grad(set_to_none=True)
         optimizer = self.optimizers[phase.optimizer]
+        self.passes.begin()
         self.guard.before()
         terms = self._backward(phase, batch)
         total = torch.stack(list(terms.values())).sum()

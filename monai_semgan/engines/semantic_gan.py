@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..losses import (
     RawLabelLoss,
-    energy_distance,
-    feature_distance,
     feature_matching_loss,
     hinge_critic_loss,
     hinge_generator_loss,
@@ -31,9 +28,7 @@ from ..utils.model_settings import write_model_settings
 from ..utils.processes import gather_batch
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
-
-PRIOR_SAMPLES = 512
-"""Latents on each side when the prior is fitted; remembered from the newest batches."""
+from .semantic_gan_autoencoder import AutoencoderPhases
 
 
 def lazy_adam(
@@ -44,7 +39,7 @@ def lazy_adam(
     return torch.optim.Adam(parameters, lr=lr * c, betas=(betas[0] ** c, betas[1] ** c), eps=1e-8)
 
 
-class SemanticGANTrainer(PhaseTrainer):
+class SemanticGANTrainer(AutoencoderPhases, PhaseTrainer):
     """Trains generator, image critic and joint critic; optionally warms up as an autoencoder first.
 
     One iteration (after the warm start), as in the paper: image critic, joint critic, their R1 every
@@ -81,6 +76,8 @@ class SemanticGANTrainer(PhaseTrainer):
         network_settings: what the networks were built with, written beside the result.
         others: see :class:`PhaseTrainer`.
     """
+
+    may_compile = True
 
     def __init__(
         self,
@@ -247,7 +244,8 @@ class SemanticGANTrainer(PhaseTrainer):
         if "fake" not in self.shared:
             with torch.no_grad():
                 latents = self.generator.sample_latents(self.batch_size(batch), self.mixing_probability)
-                self.shared["fake"] = self.generator(latents)
+                made = self.passes(self.generator)(latents, self.generator.make_noise(len(latents)))
+                self.shared["fake"] = self.passes.keep(made)
         return self.shared["fake"]
 
     def parts(self, count: int) -> list[slice]:
@@ -267,7 +265,7 @@ class SemanticGANTrainer(PhaseTrainer):
     def judge_images(self, sign: str, images: torch.Tensor) -> Iterator[Terms]:
         """The image critic's term of ``"real"`` or ``"fake"`` images."""
         for rows in self.parts(len(images)):
-            scores = self.image_critic(self.augment(images[rows], None)[0])
+            scores = self.passes(self.image_critic)(self.augment(images[rows], None)[0])
             yield {"": logistic_critic_loss(**{sign: scores}) * (len(scores) / len(images))}
 
     def joint_critic_step(self, batch: Any) -> Iterator[Terms]:
@@ -280,7 +278,7 @@ class SemanticGANTrainer(PhaseTrainer):
         """The joint critic's term of ``"real"`` or ``"fake"`` images with masks."""
         for rows in self.parts(len(images)):
             pair = self.augment(images[rows], labels[rows])
-            scores = self.joint_critic.logits(self.joint_critic(*pair))
+            scores = self.joint_critic.logits(self.passes(self.joint_critic)(*pair))
             yield {"": hinge_critic_loss(**{sign: scores}) * (len(pair[0]) / len(images))}
 
     def r1_image(self, batch: Any) -> Iterator[Terms]:
@@ -308,18 +306,18 @@ class SemanticGANTrainer(PhaseTrainer):
         """The generator's terms for ``made`` of ``count`` samples, beside these of ``pairs`` real slices with masks."""
         share = made / count
         latents = self.generator.sample_latents(made, self.mixing_probability)
-        fake_image, fake_label = self.generator(latents)
+        fake_image, fake_label = self.passes(self.generator)(latents, self.generator.make_noise(made))
         seen, _ = self.augment(fake_image, None)
-        terms = {"image": share * logistic_generator_loss(self.image_critic(seen))}
+        terms = {"image": share * logistic_generator_loss(self.passes(self.image_critic)(seen))}
         if self.joint_critic is None:
             return terms
         # the joint critic moves the mask only: the image is cut from the graph, so
         # the image branch cannot over-fit the few labelled images
-        outputs = self.joint_critic(*self.augment(fake_image.detach(), fake_label))
+        outputs = self.passes(self.joint_critic)(*self.augment(fake_image.detach(), fake_label))
         terms["joint"] = share * self.joint_weight * hinge_generator_loss(self.joint_critic.logits(outputs))
         if self.feature_matching_weight and len(image):
             with torch.no_grad():
-                real = self.joint_critic(*self.augment(image, encode_label(label, self.num_classes)))
+                real = self.passes(self.joint_critic)(*self.augment(image, encode_label(label, self.num_classes)))
             fake = [[f[: len(image)] for f in scale] for scale in outputs]
             real = [[r[: f.shape[0]] for r, f in zip(a, b, strict=True)] for a, b in zip(real, fake, strict=True)]
             factor = self.feature_matching_weight * len(image) / pairs
@@ -343,46 +341,6 @@ class SemanticGANTrainer(PhaseTrainer):
         mean = moved_path_length(gather_batch(torch.cat(found)), before)
         # a step that is skipped for its numbers must not leave them in the running mean
         self.mean_path_length = torch.where(torch.isfinite(mean), mean, before)
-
-    def autoencode(self, batch: Any, perceptual_weight: float = 0.0) -> Terms:
-        """Encoder and generator as an autoencoder: image, mask, and latents that follow the prior."""
-        unlabelled, labelled, label = self.real(batch)
-        images = torch.cat([unlabelled, labelled])
-        latents, _ = self.encoder(images)
-        mean = latents.mean(dim=1)
-        # decoded from W, one latent for all layers, as the prior's samples are; W+ is for stage 2
-        blurred = mean + self.latent_noise * torch.randn_like(mean)
-        made, raw = self.generator(blurred)
-        terms = {"image": image_distance(made, images)}
-        if perceptual_weight:
-            with torch.no_grad():
-                target = self.image_critic.features(images)
-            distance = feature_distance(self.image_critic.features(made), target)
-            terms["perceptual"] = perceptual_weight * distance
-        if self.joint_critic is not None:
-            terms["label"] = self.label_loss(gather_batch(raw[len(unlabelled) :]), gather_batch(label))
-        encoded = gather_batch(mean)
-        self.remember(encoded)
-        with torch.no_grad():
-            drawn = self.generator.sample_latents(PRIOR_SAMPLES)[:, 0]
-        terms["prior"] = self.prior_weight * scaled_energy_distance(encoded.float(), drawn)
-        terms["wplus"] = self.wplus_weight * (latents - mean[:, None]).square().mean()
-        return terms
-
-    def remember(self, latents: torch.Tensor) -> None:
-        """Keep the newest encoded latents, a ring of ``PRIOR_SAMPLES`` rows."""
-        if bool(torch.isfinite(latents).all()):  # a skipped step must not spoil the next hundred
-            self.memory = torch.cat([latents.detach().float(), self.memory.to(latents.device)])[:PRIOR_SAMPLES]
-
-    def fit_prior(self, batch: Any) -> Terms:
-        """Mapping network alone: its samples should be spread as the remembered latents are."""
-        drawn = self.generator.sample_latents(PRIOR_SAMPLES)[:, 0]
-        return {"": self.prior_weight * scaled_energy_distance(drawn, self.memory.to(drawn.device))}
-
-    def reconstruct(self, batch: Any) -> Terms:
-        """The autoencoder phase beside the adversarial ones (a VAE-GAN kind of hybrid)."""
-        factor = self.reconstruct_weight * self.reconstruct_every
-        return {k: v * factor for k, v in self.autoencode(batch, self.perceptual_weight).items()}
 
     # ---- bookkeeping ---------------------------------------------------------------------------
     def after_iteration(self, iteration: int, batch: Any) -> None:
@@ -410,20 +368,3 @@ class SemanticGANTrainer(PhaseTrainer):
         save_checkpoint(result, self.output_dir / "generator.pt")
         if self.network_settings is not None:
             write_model_settings(self.network_settings, self.output_dir / "generator.pt")
-
-
-def scaled_energy_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Energy distance per square root of the dimension, so that its weight does not depend on it."""
-    return energy_distance(a, b) / a.shape[-1] ** 0.5
-
-
-def image_distance(made: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """L1 at three scales and L1 of finite differences, which keeps edges that plain L1 blurs."""
-    total = F.l1_loss(made, image)
-    a, b = made, image
-    for _ in range(2):
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-        total = total + F.l1_loss(a, b)
-    for dim in (-1, -2):
-        total = total + F.l1_loss(made.diff(dim=dim), image.diff(dim=dim))
-    return total

@@ -73,6 +73,8 @@ class StudentTrainer(SupervisedSliceTrainer):
         InputError: an option is out of range, or generated pairs are asked for without a segmenter.
     """
 
+    may_compile = True
+
     def __init__(
         self,
         device: torch.device | str,
@@ -177,7 +179,7 @@ class StudentTrainer(SupervisedSliceTrainer):
             shown.append(self.disguise(made, made_label))
             parts["generated"] = (len(made), made_label)
         counts = [count for count, _ in parts.values()]
-        logits = dict(zip(parts, self.network(torch.cat(shown)).float().split(counts), strict=True))
+        logits = dict(zip(parts, self.passes(self.network)(torch.cat(shown)).float().split(counts), strict=True))
         terms = {}
         if "label" in parts:
             terms["label"] = self.whole_loss(logits["label"], parts["label"][1].long())
@@ -230,7 +232,7 @@ class StudentTrainer(SupervisedSliceTrainer):
     @torch.no_grad()
     def teach(self, image: torch.Tensor) -> torch.Tensor:
         """The teacher's class probabilities ``(B, K, ...)`` of clean images."""
-        probability = self.ema.average(image).float().softmax(dim=1)
+        probability = self.passes(self.ema.average)(image).float().softmax(dim=1)
         share = self.reader_weight * (1 - self.done())
         if share > 0:
             slices = as_slices(image)
@@ -270,7 +272,7 @@ class StudentTrainer(SupervisedSliceTrainer):
         like = batch["labelled"]["image"]
         real = batch["unlabelled" if "unlabelled" in batch else "labelled"]["image"]
         slices = resize(as_slices(real), generator.image_size)
-        latents, spatial = encoder(slices)
+        latents, spatial = self.passes(encoder)(slices)
         per_image = len(slices) // len(real)
         weight = self.mixture * torch.rand(len(real), 1, 1, device=latents.device).repeat_interleave(per_image, dim=0)
         if per_image == 1:
@@ -283,7 +285,8 @@ class StudentTrainer(SupervisedSliceTrainer):
         else:
             direction = generator.sample_latents(len(real)) - generator.mean_latent()
             latents = latents + weight * direction.repeat_interleave(per_image, dim=0)
-        image, raw = generator(latents, spatial=spatial, noise="zero" if per_image > 1 else "random")
+        noise = generator.make_noise(len(latents), "zero" if per_image > 1 else "random")
+        image, raw = self.passes(generator)(latents, noise, spatial)
         image, raw = (as_images(resize(x.float(), like.shape[3]), real) for x in (image, raw))
         return image.clamp(-1, 1), decode_label(raw)
 

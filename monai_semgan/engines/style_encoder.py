@@ -18,7 +18,7 @@ from ..utils.processes import gather_batch
 from .ema import EmaByImages
 from .phase_trainer import Phase, PhaseTrainer, Terms
 from .schedule import warmup_cosine
-from .semantic_gan import image_distance
+from .semantic_gan_autoencoder import image_distance
 
 
 class StyleEncoderTrainer(PhaseTrainer):
@@ -46,6 +46,8 @@ class StyleEncoderTrainer(PhaseTrainer):
         network_settings: what the network was built with, written beside the weights.
         others: see :class:`PhaseTrainer`.
     """
+
+    may_compile = True
 
     def __init__(
         self,
@@ -154,14 +156,16 @@ class StyleEncoderTrainer(PhaseTrainer):
         made_image, made_label, made_latents = self.generated(round(count * self.generated_fraction))
         clean = torch.cat([unlabelled, image, made_image])
         hint = torch.cat([torch.zeros_like(unlabelled, dtype=label.dtype), label, made_label.to(label.dtype)])
-        latents, spatial = self.network.encoder(self.disguise(clean, hint))
-        made, raw = self.network.generator(latents, spatial=spatial)
+        latents, spatial = self.passes(self.network.encoder)(self.disguise(clean, hint))
+        generator = self.network.generator
+        made, raw = self.passes(generator)(latents, generator.make_noise(len(latents)), spatial)
         n = len(unlabelled)
         terms = {"image": self.image_weight * image_distance(made, clean)}
         if self.perceptual_weight and self.image_critic is not None:
+            features = self.passes(self.image_critic.features)
             with torch.no_grad():
-                target = self.image_critic.features(clean)
-            terms["perceptual"] = self.perceptual_weight * feature_distance(self.image_critic.features(made), target)
+                target = features(clean)
+            terms["perceptual"] = self.perceptual_weight * feature_distance(features(made), target)
         if has_masks:
             target = torch.cat([label, made_label.to(label.dtype)])
             terms["label"] = self.label_weight * self.label_loss(gather_batch(raw[n:]), gather_batch(target))
@@ -179,8 +183,10 @@ class StyleEncoderTrainer(PhaseTrainer):
     def generated(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Pairs from the prior with their latents; without a graph."""
         with torch.no_grad():
-            latents = self.network.generator.sample_latents(count, self.mixing_probability)
-            image, raw = self.network.generator(latents)
+            generator = self.network.generator
+            latents = generator.sample_latents(count, self.mixing_probability)
+            draw = self.passes(generator) if count else generator  # nothing is compiled for no pairs
+            image, raw = draw(latents, generator.make_noise(count))
             label = decode_label(raw) if raw.shape[1] else torch.zeros_like(image[:, :1])
             return image.clamp(-1, 1), label, latents
 

@@ -11,6 +11,7 @@ from .model_settings import read_model_settings, write_model_settings
 
 if TYPE_CHECKING:
     from .checkpoint import load_checkpoint, load_network, save_checkpoint
+    from .compiled import CompiledPasses
     from .device import require_device
     from .mixed_precision import bfloat16_is_fast
     from .processes import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .start_weights import load_start
 
 __all__ = [
+    "CompiledPasses",
     "InputError",
     "atomic_path",
     "bfloat16_is_fast",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
+    "CompiledPasses": "compiled",
     "bfloat16_is_fast": "mixed_precision",
     "first_process_first": "processes",
     "gather_batch": "processes",

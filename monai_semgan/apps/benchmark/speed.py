@@ -32,6 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=0,
         help="that pass the networks at once in a training; 0: all (default: 0)",
     )
+    parser.add_argument("--compile", metavar="MODE", help="compiled passes: default, reduce-overhead or max-autotune")
     parser.add_argument("--output", type=Path, help="keep the figures in this JSON file, the table beside it in .md")
     parser.add_argument("--compare", type=Path, metavar="JSON", help="figures of an earlier run, to be held against")
     return parser
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ..speed.cases import WIDTHS
-    from ..speed.measure import PARTS, measure_speed
+    from ..speed.measure import measure_speed
     from ..speed.report import table
 
     if args.width not in WIDTHS:
@@ -63,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
             ) from error
     threads = args.threads or torch.get_num_threads()
     result = measure_speed(
-        args.sizes, args.width, args.batch_size, args.rounds, args.parts or PARTS, args.device, threads,
-        args.slices_at_once or None, say=lambda text: print(f"{text} ...", flush=True),
+        args.sizes, args.width, args.batch_size, args.rounds, args.parts, args.device, threads,
+        say=lambda text: print(f"{text} ...", flush=True), slices_at_once=args.slices_at_once or None,
+        compile_mode=args.compile,
     )  # fmt: skip
     text = table(result, earlier)
     print(f"\n{text}")

@@ -21,6 +21,7 @@ from ...networks.nets import (
     StyleEncoder,
 )
 from ...transforms import JointDiffAugment, RandBatchAppearance, RandSliceAffine
+from ...utils.compiled import CompiledPasses
 
 __all__ = ["WIDTHS", "Case", "Nets", "data_cases", "inference_cases", "make_nets", "network_cases", "training_parts"]
 
@@ -107,17 +108,18 @@ def random_bank(count: int, size: int, depth: int | None = None) -> SliceBank:
 
 
 def training_parts(
-    nets: Nets, batch_size: int, slices_at_once: int | None = None
+    nets: Nets, batch_size: int, slices_at_once: int | None = None, compile_mode: str | None = None
 ) -> tuple[SemanticGANTrainer, list[tuple[str, Callable[[], Any], float]]]:
     """The adversarial trainer, and the parts of one iteration: name, work, and iterations between two of them.
 
-    Both critics see the same generated pairs; their making is part of the first critic's step.
+    Both critics see the same generated pairs; their making is part of the first critic's step. With a
+    ``compile_mode`` the phases are compiled that the trainer compiles.
     """
     loader = PairedSliceLoader(random_bank(64, nets.size), None, batch_size, 10)
     generator = nets.segmenter.generator
     trainer = SemanticGANTrainer(
         nets.device, 1, 10, loader, generator, nets.image_critic, nets.joint_critic,
-        ema=EmaByImages(generator), learning_rate=1e-4, slices_at_once=slices_at_once,
+        ema=EmaByImages(generator), learning_rate=1e-4, slices_at_once=slices_at_once, compile_mode=compile_mode,
     )  # fmt: skip
     trainer.state.iteration = 1
     batch = trainer._to_device(loader.batch(0))
@@ -146,20 +148,26 @@ def without_gradients(function: Callable[..., Any], *inputs: Any) -> Callable[[]
     return work
 
 
-def network_cases(nets: Nets, batch_size: int) -> dict[str, Case]:
-    """Forward passes, and one step of stage 2."""
+def network_cases(nets: Nets, batch_size: int, compile_mode: str | None = None) -> dict[str, Case]:
+    """Forward passes, and one step of stage 2; compiled with a ``compile_mode``."""
     generator, encoder = nets.segmenter.generator, nets.segmenter.encoder
     image = torch.rand(batch_size, 1, nets.size, nets.size, device=nets.device) * 2 - 1
     latents = generator.sample_latents(batch_size).detach()
 
     loader = PairedSliceLoader(random_bank(64, nets.size), None, batch_size, 10)
-    trainer = StyleEncoderTrainer(nets.device, 1, 10, loader, nets.segmenter, randomise=RandBatchAppearance())
+    trainer = StyleEncoderTrainer(
+        nets.device, 1, 10, loader, nets.segmenter, randomise=RandBatchAppearance(), compile_mode=compile_mode
+    )
     trainer.state.iteration = 1
     batch = trainer._to_device(loader.batch(0))
+    passes = CompiledPasses(compile_mode)
+    draw, encode = passes(generator), passes(encoder)
     return {
-        "generator": Case(without_gradients(generator, latents), "image", batch_size),
-        "encoder, 1 image": Case(without_gradients(encoder, image[:1]), "image"),
-        f"encoder, {batch_size} images": Case(without_gradients(encoder, image), "image", batch_size),
+        "generator": Case(
+            without_gradients(lambda w: draw(w, generator.make_noise(batch_size)), latents), "image", batch_size
+        ),
+        "encoder, 1 image": Case(without_gradients(encode, image[:1]), "image"),
+        f"encoder, {batch_size} images": Case(without_gradients(encode, image), "image", batch_size),
         "encoder's training step": Case(lambda: trainer._run_phase(trainer.schedule[0], batch), "iteration"),
     }
 

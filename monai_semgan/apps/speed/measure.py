@@ -8,23 +8,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import torch
 
 from ...utils.allocator import reuse_memory
+from ...utils.compiled import CompiledPasses
 from ...utils.errors import InputError
 from .cases import Case, data_cases, inference_cases, make_nets, network_cases, training_parts
 from .peaks import measure_peaks
 from .timing import Clock, Sample, peak_memory_of
 
-__all__ = ["PARTS", "iteration_figures", "measure_speed", "start_up"]
-
-Batch = tuple[int, int | None]
-"""Slices of a batch, and how many of them pass the networks at once (None: all)."""
+__all__ = ["COMPILED_PARTS", "PARTS", "iteration_figures", "measure_speed", "start_up"]
 
 PARTS = ("training", "networks", "inference", "data", "start-up", "memory")
+COMPILED_PARTS = ("training", "networks")
+"""What compiled passes change."""
+
+
+@dataclass(frozen=True)
+class How:
+    """Slices of a batch, how many of them pass the networks at once (None: all), and torch's compiler (None: not)."""
+
+    batch_size: int
+    slices_at_once: int | None = None
+    compile_mode: str | None = None
 
 
 def measure_speed(
@@ -32,11 +42,12 @@ def measure_speed(
     width: str = "w128",
     batch_size: int = 8,
     rounds: int = 3,
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] | None = None,
     device: torch.device | str = "cpu",
     threads: int = 1,
-    slices_at_once: int | None = None,
     say: Callable[[str], None] = print,
+    slices_at_once: int | None = None,
+    compile_mode: str | None = None,
 ) -> dict[str, Any]:
     """Measure ``parts`` at ``sizes``; returns ``{"machine", "settings", "peak", "rows"}``, plain values alone.
 
@@ -48,26 +59,35 @@ def measure_speed(
         width: name in ``WIDTHS``.
         batch_size: slices of a training batch.
         rounds: timed rounds of each piece of work.
-        parts: of ``PARTS``.
+        parts: of ``PARTS``, or of ``COMPILED_PARTS`` with a ``compile_mode``; None: all of them.
         device: where.
         threads: of torch on a CPU.
-        slices_at_once: of ``SemanticGANTrainer``; None: whole batches.
         say: told what is being done.
+        slices_at_once: of ``SemanticGANTrainer``; None: whole batches.
+        compile_mode: of :class:`~monai_semgan.utils.CompiledPasses`. Operations are not counted then, and rows have
+            ``first_seconds``: the time that passed until the first round was over, compiling included.
     """
-    unknown = set(parts) - set(PARTS)
+    CompiledPasses(compile_mode)  # refuses a wrong mode before any time is spent
+    possible = COMPILED_PARTS if compile_mode else PARTS
+    parts = possible if parts is None else parts
+    unknown = set(parts) - set(possible)
     if unknown:
-        raise InputError("parts to measure", got=sorted(unknown), wanted=f"of {', '.join(PARTS)}")
+        raise InputError(
+            "parts to measure" + (" with compiled passes" if compile_mode else ""), got=sorted(unknown),
+            wanted=f"of {', '.join(possible)}",
+        )  # fmt: skip
+    how = How(batch_size, slices_at_once, compile_mode)
     clock = Clock(device, threads)
     torch.set_num_threads(threads)
     large = clock.device.type == "cuda"
     first = measure_peaks(clock, large=large)
     rows: list[dict[str, Any]] = []
     for size in sizes:
-        rows += _rows_of_size(clock, size, width, (batch_size, slices_at_once), rounds, parts, say)
+        rows += _rows_of_size(clock, size, width, how, rounds, parts, say)
     if "start-up" in parts:
         rows += start_up(rounds)
     if "memory" in parts and clock.device.type == "cpu":
-        rows += _memory(sizes, width, (batch_size, slices_at_once), say)
+        rows += _memory(sizes, width, how, say)
     last = measure_peaks(clock, large=large)
     peak = {name: max(first[name], last[name]) for name in first}
     for row in rows:
@@ -75,8 +95,8 @@ def measure_speed(
         row["share_of_peak"] = None if rate is None else rate * 1e9 / peak["conv"]
     return {
         "machine": _machine(clock),
-        "settings": {"width": width, "batch_size": batch_size, "rounds": rounds,
-                     "slices_at_once": slices_at_once},
+        "settings": {"width": width, "batch_size": batch_size, "rounds": rounds, "slices_at_once": slices_at_once,
+                     "compile": compile_mode},
         "peak": {"conv_gflops": peak["conv"] / 1e9, "matmul_gflops": peak["matmul"] / 1e9,
                  "copy_gb_per_second": peak["copy"] / 1e9},
         "rows": rows,
@@ -84,50 +104,58 @@ def measure_speed(
 
 
 def _rows_of_size(
-    clock: Clock, size: int, width: str, batch: Batch, rounds: int, parts: Sequence[str], say: Callable[[str], None]
+    clock: Clock, size: int, width: str, how: How, rounds: int, parts: Sequence[str], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     rows = []
     if "training" in parts:
         say(f"{size} px: training")
-        rows += _training(clock, size, width, batch, rounds)
+        rows += _training(clock, size, width, how, rounds)
     groups: list[tuple[str, Callable[[], dict[str, Case]]]] = [
-        ("networks", lambda: network_cases(make_nets(size, width, clock.device), batch[0])),
+        ("networks", lambda: network_cases(make_nets(size, width, clock.device), how.batch_size, how.compile_mode)),
         ("inference", lambda: inference_cases(make_nets(size, width, clock.device))),
-        ("data", lambda: data_cases(size, batch[0], clock.device)),
+        ("data", lambda: data_cases(size, how.batch_size, clock.device)),
     ]
     for group, cases in groups:
         if group in parts:
             say(f"{size} px: {group}")
             for name, case in cases().items():
-                sample = clock.sample(case.work, rounds, case.per, case.amount, case.flops)
-                rows.append({"group": group, "name": name, "size": size, **sample.figures(None)})
+                first = {"first_seconds": clock.time(case.work)[1]} if how.compile_mode else {}
+                sample = clock.sample(case.work, rounds, case.per, case.amount, case.flops and not how.compile_mode)
+                rows.append({"group": group, "name": name, "size": size, **sample.figures(None), **first})
     return rows
 
 
-def _training(clock: Clock, size: int, width: str, batch: Batch, rounds: int) -> list[dict[str, Any]]:
+def _training(clock: Clock, size: int, width: str, how: How, rounds: int) -> list[dict[str, Any]]:
     """Each phase, in turn round after round, and the iteration put together from them."""
     nets = make_nets(size, width, clock.device)
     if clock.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(clock.device)
-    _, parts = training_parts(nets, *batch)
+    _, parts = training_parts(nets, how.batch_size, how.slices_at_once, how.compile_mode)
     with reuse_memory(clock.device):  # as the trainer does
-        samples = {name: clock.sample(work, 0, "step") for name, work, _ in parts}
+        # a compiler must not see the counter of operations, which would keep it from fusing them
+        first = {name: clock.time(work)[1] for name, work, _ in parts} if how.compile_mode else {}
+        samples = {name: clock.sample(work, 0, "step", flops=not how.compile_mode) for name, work, _ in parts}
         for _ in range(rounds):
             for name, work, _ in parts:
                 clock.add(samples[name], work)
     rows = [{"group": "training", "name": name, "size": size, **samples[name].figures(None)} for name, _, _ in parts]
+    for row in rows:
+        if row["name"] in first:
+            row["first_seconds"] = first[row["name"]]
     every = {name: number for name, _, number in parts}
     whole = {"group": "training", "name": "iteration", "size": size, **iteration_figures(samples, every)}
     if clock.device.type == "cuda":
         whole["mib"] = torch.cuda.max_memory_allocated(clock.device) / 2**20
-        whole["images_per_second"] = batch[0] / whole["seconds"]
+        whole["images_per_second"] = how.batch_size / whole["seconds"]
     return [whole, *rows]
 
 
 def iteration_figures(samples: dict[str, Sample], every: dict[str, float]) -> dict[str, Any]:
     """Mean iteration: each phase as often as it is due, round by round, so that the spread is that of iterations."""
     rounds = range(len(next(iter(samples.values())).seconds))
-    whole = Sample(per="iteration", flops=sum((s.flops or 0.0) / every[n] for n, s in samples.items()))
+    counted = any(s.flops is not None for s in samples.values())
+    flops = sum((s.flops or 0.0) / every[n] for n, s in samples.items()) if counted else None
+    whole = Sample(per="iteration", flops=flops)
     whole.seconds = [sum(s.seconds[i] / every[n] for n, s in samples.items()) for i in rounds]
     whole.wall = [sum(s.wall[i] / every[n] for n, s in samples.items()) for i in rounds]
     return whole.figures(None)
@@ -156,14 +184,14 @@ def start_up(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _memory(sizes: Sequence[int], width: str, batch: Batch, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _memory(sizes: Sequence[int], width: str, how: How, say: Callable[[str], None]) -> list[dict[str, Any]]:
     from .memory import WHAT
 
     rows = []
     for size in sizes:
         say(f"{size} px: memory")
         for what in WHAT:
-            mib = peak_memory_of([str(size), width, str(batch[0]), what, str(batch[1] or 0)])
+            mib = peak_memory_of([str(size), width, str(how.batch_size), what, str(how.slices_at_once or 0)])
             if mib is not None:
                 rows.append({"group": "memory", "name": what, "size": size, "mib": mib})
     return rows

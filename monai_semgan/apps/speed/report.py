@@ -16,9 +16,10 @@ def table(result: Figures, earlier: Figures | None = None) -> str:
     machine, peak = result["machine"], result["peak"]
     where = f"{machine['device']}" + (f", {machine['threads']} thread(s)" if machine["threads"] else "")
     ratios = compare(earlier, result) if earlier else {}
+    mode = result["settings"].get("compile")
     head = ["size", "what", "of", "time", "least - most", "GFLOP", "GFLOP/s", "of peak", "MiB"]
     at_once = result["settings"].get("slices_at_once")
-    rows = [head + (["earlier / now"] if earlier else [])]
+    rows = [head + (["first round"] if mode else []) + (["earlier / now"] if earlier else [])]
     for row in result["rows"]:
         cells = [
             f"{row['size']} px" if row["size"] else "",
@@ -31,13 +32,16 @@ def table(result: Figures, earlier: Figures | None = None) -> str:
             "" if row.get("share_of_peak") is None else f"{100 * row['share_of_peak']:.0f} %",
             _number(row.get("mib")),
         ]
+        if mode:
+            cells.append(_seconds(row.get("first_seconds")))
         ratio = ratios.get(_key(row))
         rows.append(cells + ([f"{ratio:.2f}" if ratio else ""] if earlier else []))
     lines = [
         f"{where}; torch {machine['torch']}, Python {machine['python']}, {machine['date']}, load {machine['load']}; "
         f"times are {machine['clock']}, medians of {result['settings']['rounds']}; networks "
-        f"`{result['settings']['width']}`, batch {result['settings']['batch_size']}"
-        f"{f', {at_once} slices at once in a training' if at_once else ''}, float32.",
+        f"`{result['settings']['width']}`, batch {result['settings']['batch_size']}, float32"
+        + (f", {at_once} slices at once in a training" if at_once else "")
+        + (f"; passes compiled (`{mode}`), the first round, in time passed, includes the compiling." if mode else "."),
         "",
         f"Peak in the same process: convolution {peak['conv_gflops']:.0f} GFLOP/s, matrix product "
         f"{peak['matmul_gflops']:.0f} GFLOP/s, copy {peak['copy_gb_per_second']:.1f} GB/s.",
@@ -52,11 +56,13 @@ def table(result: Figures, earlier: Figures | None = None) -> str:
 def compare(before: Figures, after: Figures) -> dict[tuple[Any, ...], float]:
     """``(group, name, size)`` to earlier / now, of times or MiB: above 1 is an improvement.
 
-    Times of other clocks or numbers of threads are not compared.
+    Times of other clocks, numbers of threads or modes of compiling are not compared.
     """
     same = all(before["machine"][k] == after["machine"][k] for k in ("device", "threads", "clock"))
     same = same and before["settings"]["width"] == after["settings"]["width"]
     same = same and before["settings"]["batch_size"] == after["settings"]["batch_size"]
+    # files of before there were compiled passes do not say so
+    same = same and before["settings"].get("compile") == after["settings"].get("compile")
     if not same:
         return {}
     old = {_key(row): row for row in before["rows"]}

@@ -111,7 +111,10 @@ def test_the_table_holds_figures_against_earlier_ones(figures: dict[str, Any]) -
     assert "earlier" not in table(figures)
 
 
-@pytest.mark.parametrize(("part", "key", "value"), [("machine", "threads", 2), ("settings", "width", "w128")])
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [("machine", "threads", 2), ("settings", "width", "w128"), ("settings", "compile", "default")],
+)
 def test_figures_of_another_kind_are_not_compared(figures: dict[str, Any], part: str, key: str, value: Any) -> None:
     other = json.loads(json.dumps(figures))
     other[part][key] = value
@@ -129,11 +132,36 @@ def test_the_command_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--width", "w999"], ", ".join(WIDTHS)), (["--rounds", "0"], "1 or more"), (["--parts", "nothing"], "training")],
-)
+    [(["--width", "w999"], ", ".join(WIDTHS)), (["--rounds", "0"], "1 or more"), (["--parts", "nothing"], "training"),
+     (["--compile", "fast"], "reduce-overhead"), (["--compile", "default", "--parts", "memory"], "training, networks")],
+)  # fmt: skip
 def test_wrong_options_are_explained(options: list[str], said: str, capsys: pytest.CaptureFixture) -> None:
     assert main(["benchmark", "speed", *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_figures_of_before_compiled_passes_are_compared_with_plain_ones(figures: dict[str, Any]) -> None:
+    old = json.loads(json.dumps(figures))
+    assert old["settings"].pop("compile") is None
+    assert len(compare(old, figures)) == len(figures["rows"])
+
+
+def test_compiled_passes_are_measured_with_their_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the compiler: what matters is who is asked, and what is said of it."""
+    asked: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: asked.append((function, options)) or function)
+    result = measure_speed([32], "tiny", 4, rounds=1, say=lambda text: None, compile_mode="default")
+    assert result["settings"]["compile"] == "default"
+    assert {row["group"] for row in result["rows"]} == {"training", "networks"}
+    assert {type(function).__name__ for function, _ in asked} == {
+        "SemanticStyleGenerator", "ResidualStyleCritic", "JointPatchCritic", "StyleEncoder",
+    }  # fmt: skip
+    assert all(options["mode"] == "default" for _, options in asked)
+    assert all(row["gflop"] is None for row in result["rows"])
+    assert all(row["first_seconds"] > 0 for row in result["rows"] if row["name"] != "iteration")
+    text = table(result)
+    assert "passes compiled (`default`)" in text
+    assert "| first round |" in text
 
 
 def test_a_file_that_is_no_result_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
