@@ -74,6 +74,11 @@ class PairedSliceLoader(NumberedBatches):
                 raise InputError("the labelled slice bank shows no organ", fix="check the masks and the label mapping")
         self._passes: dict[int, tuple[int, torch.Tensor]] = {}
 
+    @property
+    def masks(self) -> torch.Tensor:
+        """All masks there are to learn from, slice by slice: uint8 index maps ``(N, 1, H, W)``."""
+        return self.labelled.labels
+
     def batch(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
         """Batch number ``index`` (0, 1, ...), whatever was asked for before."""
         chosen = self._labelled_indices(index)

@@ -73,6 +73,11 @@ class PairedPatchLoader(NumberedBatches):
         self.answers: list[torch.Tensor] = []
         self.answered_slices: list[torch.Tensor] = []
 
+    @property
+    def masks(self) -> torch.Tensor:
+        """All masks there are to learn from, slice by slice: uint8 index maps ``(N, 1, H, W)``."""
+        return torch.cat([label for _, label in self.labelled])
+
     def set_answers(self, answers: Sequence[torch.Tensor]) -> None:
         """Labels of the unlabelled scans, in their order, from the next batch on; none: as at first.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def reconstruction_dice(tokenizer: nn.Module, bank: SliceBank, batch_size: int =
     """Dice of each organ between masks and what the tokenizer makes of them: mean over the patients that show it.
 
     Args:
-        tokenizer: mask ``(B, 1, H, W)`` to class logits ``(B, K, H, W)``.
+        tokenizer: ``MaskTokenizer`` of slices, or of volumes: then it sees all slices of a patient at once.
         bank: slices with masks.
         batch_size: slices at once.
     """
@@ -41,9 +41,9 @@ def reconstruction_dice(tokenizer: nn.Module, bank: SliceBank, batch_size: int =
     classes = int(tokenizer.num_classes)
     hits = torch.zeros(len(bank), classes)
     totals = torch.zeros(len(bank), classes)
-    for start in range(0, len(bank), batch_size):
-        rows = slice(start, min(start + batch_size, len(bank)))
-        label = bank.labels[rows].to(device)
+    parts = _slices(bank, batch_size) if tokenizer.spatial_dims == 2 else _volumes(bank, tokenizer.stride)
+    for rows, label in parts:
+        label = label.to(device)
         known = label < classes
         found = tokenizer(label).argmax(dim=1, keepdim=True)
         a, b = (one_hot(torch.where(known, x.long(), 0), classes).flatten(2) for x in (found, label))
@@ -57,6 +57,24 @@ def reconstruction_dice(tokenizer: nn.Module, bank: SliceBank, batch_size: int =
             if shown[index]:
                 scores.setdefault(index, []).append(2.0 * float(hit[index]) / float(total[index]))
     return {index: sum(values) / len(values) for index, values in sorted(scores.items())}
+
+
+def _slices(bank: SliceBank, batch_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Masks ``(B, 1, H, W)``, and the rows of the bank that they are."""
+    for start in range(0, len(bank), batch_size):
+        rows = slice(start, min(start + batch_size, len(bank)))
+        yield rows, bank.labels[rows]
+
+
+def _volumes(bank: SliceBank, stride: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    """The mask ``(1, 1, H, W, D)`` of each patient, and the row of the first slice, where its counts are kept.
+
+    D is completed with background to a multiple of the stride.
+    """
+    for case in dict.fromkeys(bank.cases):
+        rows = [row for row, name in enumerate(bank.cases) if name == case]
+        volume = bank.labels[rows].permute(1, 2, 3, 0)[None]
+        yield slice(rows[0], rows[0] + 1), F.pad(volume, (0, -len(rows) % stride))
 
 
 def class_weights(label: torch.Tensor, num_classes: int) -> torch.Tensor:
@@ -200,12 +218,12 @@ class MaskTokenizerTrainer(PhaseTrainer):
         return plan
 
     def run(self) -> None:
-        bank = getattr(self.data_loader, "labelled", None)
-        if isinstance(bank, SliceBank):
-            self.weights = class_weights(bank.labels, self.tokenizer.num_classes)
+        masks = getattr(self.data_loader, "masks", None)
+        if masks is not None:
+            self.weights = class_weights(masks, self.tokenizer.num_classes)
             path = self.checkpoint_path
             if not (path is not None and path.is_file()):
-                self.tokenizer.arrange_colours(bank.labels)
+                self.tokenizer.arrange_colours(masks)
         self.weights = self.weights.to(self.state.device)
         super().run()
         if self.output_dir is not None and self.bank is not None:

@@ -49,6 +49,7 @@ class CodeSamplingInferer(Inferer):
             )  # fmt: skip
         self.inferer = inferer
         self.samples, self.temperature, self.seed = samples, temperature, seed
+        self.needs_affine = bool(getattr(inferer, "needs_affine", False))  # the inner one's wish is passed on
         self._to_label = MostProbableLabel()
         self.report: dict[str, Any] = {}
         self.uncertainty: torch.Tensor | None = None

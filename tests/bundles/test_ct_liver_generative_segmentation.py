@@ -145,9 +145,10 @@ def test_codes_can_be_drawn_by_an_overlay() -> None:
     for name in ("inference", "evaluate"):
         parser = ConfigParser()
         parser.read_config([str(CONFIGS / f"{name}.json"), str(CONFIGS / "sampled.json")])
-        parser.update({"image_size": 32, "slice_batch": 2})
+        parser.update({"image_size": 32, "slice_batch": 2, "network_settings": {}, "device": "$torch.device('cpu')"})
         inferer = parser.get_parsed_content("inferer")
-        assert (inferer.samples, inferer.inferer.sw_batch_size) == (8, 2)
+        (inner,) = inferer.inferer.inferers
+        assert (inferer.samples, inner.sw_batch_size, inferer.needs_affine) == (8, 2, False)
 
 
 def test_all_organs_by_an_overlay() -> None:

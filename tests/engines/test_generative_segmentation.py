@@ -282,6 +282,47 @@ def test_all_stages_in_three_dimensions() -> None:
     assert network.eval()(torch.randn(1, 1, 16, 16, 8)).shape == (1, CLASSES, 16, 16, 8)
 
 
+def test_class_weights_and_colours_come_from_volumes_too() -> None:
+    trainer = make_tokenizer_trainer(
+        1, tokenizer=make_tokenizer(dims=3), bank=None, loader=PairedPatchLoader(labelled(16), None, 2, 1, depth=8)
+    )
+    arranged: list[torch.Tensor] = []
+    trainer.tokenizer.arrange_colours = arranged.append
+    trainer.run()
+    assert torch.equal(arranged[0], labelled(16).labels)
+    assert torch.equal(trainer.weights, class_weights(labelled(16).labels, CLASSES))
+
+
+def test_masks_of_volumes_are_given_back_as_a_whole() -> None:
+    class GivesBack(torch.nn.Module):
+        """All but the last slice that shows class 2."""
+
+        spatial_dims, stride, num_classes = 3, 4, CLASSES
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.anything = torch.nn.Parameter(torch.zeros(1))
+            self.seen: list[tuple[int, ...]] = []
+
+        def forward(self, label: torch.Tensor) -> torch.Tensor:
+            self.seen.append(tuple(label.shape))
+            found = label.clone()
+            last = int((label == 2).flatten(0, 3).any(0).nonzero().max())
+            found[..., last] = 0
+            return F.one_hot(found[:, 0].long(), CLASSES).movedim(-1, 1).float()
+
+    bank, tokenizer = labelled(10), GivesBack()
+    found = reconstruction_dice(tokenizer, bank)
+    assert tokenizer.seen == [(1, 1, 16, 16, 8)] * 2  # five slices each, completed to a multiple of the stride
+    wanted = []
+    for case in ("a", "b"):
+        areas = [int((m == 2).sum()) for m, name in zip(bank.labels, bank.cases, strict=True) if name == case]
+        kept = sum(areas) - [area for area in areas if area][-1]
+        wanted.append(2 * kept / (kept + sum(areas)))
+    assert found[1] == 1.0
+    assert found[2] == pytest.approx(sum(wanted) / 2)
+
+
 # ---- learning --------------------------------------------------------------------------------------------------
 def test_it_learns_to_segment(learned: Any) -> None:
     trainer, _ = learned

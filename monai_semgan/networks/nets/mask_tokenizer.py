@@ -90,6 +90,7 @@ class MaskTokenizer(nn.Module):
             raise InputError("option variant", got=variant, wanted=f"one of {', '.join(MASKIGE_VARIANTS)}")
         row = MASKIGE_VARIANTS[variant]
         self.variant, self.num_classes, self.num_codes = variant, num_classes, num_codes
+        self.spatial_dims = spatial_dims
         self.stride = 2 ** len(channels)
         self.learns_palette, self.has_inverse = row.learns_palette, bool(row.inverse)
         self.maskige = Maskige(num_classes, "random" if row.random else palette, temperature, seed)
@@ -131,7 +132,7 @@ class MaskTokenizer(nn.Module):
         if any(size % self.stride for size in label.shape[2:]):
             raise InputError(
                 "tokenizer", got=f"masks of {tuple(label.shape[2:])}", wanted=f"sizes that {self.stride} divides",
-                fix="choose another image_size, or fewer levels (tokenizer_channels)",
+                fix="choose another image_size (of volumes: or stack_depth), or fewer levels (tokenizer_channels)",
             )  # fmt: skip
         return self.encoder(self.maskige.encode(label))
 
