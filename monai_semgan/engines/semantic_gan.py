@@ -69,9 +69,9 @@ class SemanticGANTrainer(AutoencoderPhases, PhaseTrainer):
             that what lies between two encoded images decodes to an image as well.
         perceptual_weight: of the image critic's features in the autoencoder phase after the warm start
             (Larsen et al. 2016, 1512.09300).
-        slices_at_once: how many slices pass the networks at once in the adversarial phases, which sum the gradients of
-            their parts: less memory, the same step. None: all of a batch. With a multiple of 4 the groups of the
-            minibatch standard deviation stay whole.
+        slices_at_once: how many slices pass generator and image critic at once in the adversarial phases, which sum the
+            gradients of their parts: less memory, the same step. None: all of a batch. With a multiple of 4 the groups
+            of the minibatch standard deviation stay whole.
         ema: moving average of the generator (default: half-life 10 000 images).
         network_settings: what the networks were built with, written beside the result.
         others: see :class:`PhaseTrainer`.
@@ -270,16 +270,13 @@ class SemanticGANTrainer(AutoencoderPhases, PhaseTrainer):
 
     def joint_critic_step(self, batch: Any) -> Iterator[Terms]:
         _, image, label = self.real(batch)
-        yield from self.judge_pairs("real", image, encode_label(label, self.num_classes))
+        yield {"": hinge_critic_loss(real=self.judge(image, encode_label(label, self.num_classes)))}
         fake_image, fake_label = self.fake(batch)
-        yield from self.judge_pairs("fake", fake_image[: len(image)], fake_label[: len(image)])
+        yield {"": hinge_critic_loss(fake=self.judge(fake_image[: len(image)], fake_label[: len(image)]))}
 
-    def judge_pairs(self, sign: str, images: torch.Tensor, labels: torch.Tensor) -> Iterator[Terms]:
-        """The joint critic's term of ``"real"`` or ``"fake"`` images with masks."""
-        for rows in self.parts(len(images)):
-            pair = self.augment(images[rows], labels[rows])
-            scores = self.joint_critic.logits(self.passes(self.joint_critic)(*pair))
-            yield {"": hinge_critic_loss(**{sign: scores}) * (len(pair[0]) / len(images))}
+    def judge(self, image: torch.Tensor, label: torch.Tensor) -> list[torch.Tensor]:
+        """The joint critic's scores of augmented pairs; all at once, as its maps are small."""
+        return self.joint_critic.logits(self.passes(self.joint_critic)(*self.augment(image, label)))
 
     def r1_image(self, batch: Any) -> Iterator[Terms]:
         images = self.real(batch)[0]
@@ -288,13 +285,12 @@ class SemanticGANTrainer(AutoencoderPhases, PhaseTrainer):
             penalty = r1_penalty([self.image_critic(part)], [part]) * (len(part) / len(images))
             yield {"": penalty * (self.r1_gamma / 2 * self.critic_every)}
 
-    def r1_joint(self, batch: Any) -> Iterator[Terms]:
+    def r1_joint(self, batch: Any) -> Terms:
         _, image, label = self.real(batch)
-        labels = encode_label(label, self.num_classes)
-        for rows in self.parts(len(image)):
-            inputs = [part.detach().requires_grad_() for part in self.augment(image[rows], labels[rows])]
-            penalty = r1_penalty(self.joint_critic.logits(self.joint_critic(*inputs)), inputs)
-            yield {"": penalty * (len(inputs[0]) / len(image) * self.r1_gamma_joint / 2 * self.critic_every)}
+        pair = self.augment(image, encode_label(label, self.num_classes))
+        inputs = [part.detach().requires_grad_() for part in pair]
+        penalty = r1_penalty(self.joint_critic.logits(self.joint_critic(*inputs)), inputs)
+        return {"": penalty * (self.r1_gamma_joint / 2 * self.critic_every)}
 
     def generator_step(self, batch: Any) -> Iterator[Terms]:
         _, image, label = self.real(batch)

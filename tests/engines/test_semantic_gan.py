@@ -216,9 +216,7 @@ class TestPhases:
 class TestSlicesAtOnce:
     """Parts of a batch give the step of the whole batch, to rounding."""
 
-    @pytest.mark.parametrize(
-        "phase", ["image_critic_step", "joint_critic_step", "r1_image", "r1_joint", "generator_step", "path_length"]
-    )
+    @pytest.mark.parametrize("phase", ["image_critic_step", "r1_image", "generator_step", "path_length"])
     def test_gradients_are_those_of_the_whole_batch(self, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
         batch = make_batch(16 if phase == "path_length" else 8)  # path length looks at half of a batch
         draws = torch.randn(8, 8, generator=torch.Generator().manual_seed(3))
@@ -255,8 +253,7 @@ class TestSlicesAtOnce:
     def test_less_is_kept_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
         trainer = make_gan_trainer(slices_at_once=1, train_data_loader=[make_batch(3)] * 3)
-        for critic in (trainer.image_critic, trainer.joint_critic):
-            critic.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        trainer.image_critic.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
         trainer.run()
         assert set(seen) == {1}
         assert trainer.skipped_steps == 0
