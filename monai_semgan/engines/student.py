@@ -286,7 +286,7 @@ class StudentTrainer(SupervisedSliceTrainer):
             direction = generator.sample_latents(len(real)) - generator.mean_latent()
             latents = latents + weight * direction.repeat_interleave(per_image, dim=0)
         noise = generator.make_noise(len(latents), "zero" if per_image > 1 else "random")
-        image, raw = self.passes(generator)(latents, noise, spatial)
+        image, raw = self.passes(generator)(latents, noise=noise, spatial=spatial)
         image, raw = (as_images(resize(x.float(), like.shape[3]), real) for x in (image, raw))
         return image.clamp(-1, 1), decode_label(raw)
 

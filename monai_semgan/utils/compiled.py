@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -45,6 +47,8 @@ class CompiledPasses:
                 "option compile_mode", got=repr(mode), wanted=f"None (null) or one of {', '.join(MODES)}",
                 fix="leave it out to compile nothing",
             )  # fmt: skip
+        if mode is not None:
+            _import_compiler()
         self.mode, self.backend = mode, backend
         self._made: dict[Callable[..., Any], Callable[..., Any]] = {}
 
@@ -68,3 +72,18 @@ class CompiledPasses:
         if self.mode not in CUDA_GRAPHS:
             return made
         return tuple(part.clone() for part in made) if isinstance(made, tuple) else made.clone()
+
+
+def _import_compiler() -> None:
+    """Import what torch would import at the first compiled pass.
+
+    It reads templates with the encoding of the process's locale, which readers of DICOM (ITK's) may have set to ASCII
+    by then; half an import cannot be repeated.
+    """
+    before = locale.setlocale(locale.LC_CTYPE)
+    with suppress(locale.Error):  # there are systems without it, whose encoding is another one than ASCII
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    try:
+        import torch._inductor.lowering  # noqa: F401
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)

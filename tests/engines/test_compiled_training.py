@@ -42,6 +42,10 @@ TRAINERS: dict[str, Callable[..., PhaseTrainer]] = {
 # torch hides this warning of its own from users, but not where warnings are errors
 pytestmark = pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf:UserWarning")
 every_trainer = pytest.mark.parametrize("name", TRAINERS)
+# compiling takes most of a minute a training; the largest are on request
+one_trainer_of_three = pytest.mark.parametrize(
+    "name", ["encoder", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gan", "student"))]
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -120,7 +124,7 @@ def test_gradients_of_each_phase_are_those_of_plain_passes(name: str) -> None:
         torch.testing.assert_close(found[1][key], value, rtol=2e-4, atol=2e-6, msg=lambda text, k=key: f"{k}: {text}")
 
 
-@every_trainer
+@one_trainer_of_three
 def test_a_training_takes_the_same_steps(name: str) -> None:
     """All phases, the lazy ones and the moving average; in no more forms of a network than torch compiles."""
     plain, backend = TRAINERS[name](), Counting()
@@ -172,7 +176,7 @@ def test_a_compiled_pass_refuses_to_be_differentiated_twice() -> None:
         gradient.square().sum().backward()
 
 
-@every_trainer
+@one_trainer_of_three
 @pytest.mark.parametrize(("first", "then"), [({}, AOT), (AOT, {})], ids=["switched on", "switched off"])
 def test_a_training_goes_on_with_another_mode(
     name: str, first: dict[str, Any], then: dict[str, Any], tmp_path: Path

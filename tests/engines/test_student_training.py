@@ -177,6 +177,9 @@ class Reader(nn.Module):
         def sample_latents(self, count: int) -> torch.Tensor:
             return torch.rand(count, 1, 1)
 
+        def make_noise(self, batch_size: int, mode: str) -> list[torch.Tensor]:
+            return []
+
         def forward(self, latents: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
             ticks = torch.linspace(0, 1, 16).expand(len(latents), 1, 16, 16)
             inside = ticks < 0.25 + 0.5 * latents[:, :, :, None]

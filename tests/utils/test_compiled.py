@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -108,3 +110,17 @@ def test_networks_are_one_graph(name: str, bfloat16: bool) -> None:
         found = torch._dynamo.explain(network)(*inputs)
     torch._dynamo.reset()
     assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+
+
+def test_the_compiler_is_imported_whatever_the_locale_has_become() -> None:
+    """ITK's reader of DICOM sets it to ASCII, in which torch's templates cannot be read."""
+    code = (
+        "import locale, torch\n"
+        "locale.setlocale(locale.LC_CTYPE, 'C')\n"
+        "from monai_semgan.utils import CompiledPasses\n"
+        "passes = CompiledPasses('default', backend='aot_eager')\n"
+        "assert locale.setlocale(locale.LC_CTYPE) == 'C'\n"
+        "x = torch.ones(1, 2, requires_grad=True)\n"
+        "passes(torch.nn.Linear(2, 2))(x).sum().backward()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)

@@ -9,17 +9,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from monai.bundle import ConfigParser
-
-from ...data import SliceBank, build_slice_bank, load_datalist
-from ...inferers import LatentInversionInferer
 from ...utils.errors import InputError
 from ...utils.files import write_json_atomic
-from ..speed.timing import Clock
-from .plan import find_bundles
+
+if TYPE_CHECKING:  # torch and MONAI take seconds to import: not for a help text
+    import torch
+    from monai.bundle import ConfigParser
+
+    from ...data import SliceBank
 
 __all__ = ["SETTINGS", "add_parser", "compare_inversions", "inversion_table", "run"]
 
@@ -48,6 +47,11 @@ def compare_inversions(
         a row a way: ``name``, ``dice`` (mean over patients of the Dice of all a patient's slices together, organs
         joined), ``by_case``, and ``seconds`` a slice, processor time of one thread.
     """
+    import torch
+
+    from ...inferers import LatentInversionInferer
+    from ..speed.timing import Clock
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     clock, rows = Clock("cpu", 1), []
@@ -74,6 +78,8 @@ def compare_inversions(
 
 
 def _dice_by_case(masks: torch.Tensor, bank: SliceBank) -> dict[str, float]:
+    import torch
+
     scores = {}
     for case in dict.fromkeys(bank.cases):
         rows = torch.tensor([i for i, name in enumerate(bank.cases) if name == case])
@@ -112,6 +118,11 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     if args.every < 1:
         raise InputError("option --every", got=args.every, wanted="1 or more")
+    from monai.bundle import ConfigParser
+
+    from ...data import load_datalist
+    from .plan import find_bundles
+
     parser = ConfigParser()
     folder = find_bundles() / "ct_liver"
     parser.read_config(str(folder / "configs" / "inference_optimised.json"))
@@ -135,6 +146,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _slices(dataset_dir: Path, items: Sequence[Mapping[str, Any]], parser: ConfigParser, every: int) -> SliceBank:
     """Every n-th slice that shows the organ, prepared as the bundle does, with masks at the network's resolution."""
+    from monai.bundle import ConfigParser
+
+    from ...data import SliceBank, build_slice_bank
+    from .plan import find_bundles
+
     train = ConfigParser()
     train.read_config(str(find_bundles() / "ct_liver" / "configs" / "train.json"))
     settings = parser.get_parsed_content("network_settings")
